@@ -1,0 +1,1 @@
+"""Hydra configurations: one file per script, one folder per group."""

@@ -1,0 +1,1 @@
+"""Mathematics that actions and images share; knows neither."""

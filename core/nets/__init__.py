@@ -1,0 +1,1 @@
+"""Networks: samples and conditions in, samples or features out."""

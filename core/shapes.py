@@ -1,0 +1,29 @@
+"""The shapes of diffusion, named once.
+
+A *sample* is what the noise is added to: an action chunk (b, h, a) or an image (b, c, y, x).
+A *level* is one noise level sigma per sample, in units of normalized data; sigma = 0 is clean data.
+A *denoiser* maps (x, sigma) to E[x0 | x]; the condition is closed over or bound beforehand.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+Sample = Float[Tensor, "b *shape"]
+Level = Float[Tensor, " b"]
+Grid = Float[Tensor, " n_plus_1"]
+Condition = Float[Tensor, "b t c"]
+
+DenoiseFn = Callable[[Tensor, Tensor], Tensor]
+ScoreFn = Callable[[Tensor, Tensor], Tensor]
+Info = Mapping[str, Tensor]
+
+
+class DenoisingNet(Protocol):
+    """The raw network F behind a denoiser: (x, c_noise, condition) -> a tensor of x's shape."""
+
+    def __call__(self, x: Tensor, c_noise: Tensor, cond: Tensor) -> Tensor:
+        """Args: x (b, *shape); c_noise (b,), any monotone code of sigma; cond (b, t, c)."""
+        ...

@@ -1,0 +1,173 @@
+"""The training loop, as a generator: draw, loss, step, average, yield.
+
+The loop knows no data: `objective(step)` draws its own batch and noise, both pure functions of (seed, step).
+A state is therefore complete with the weights, their average, the optimizer's moments and the step counter,
+and a run that was killed continues bit for bit.
+"""
+
+import copy
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stillhand.core.shapes import Info
+
+Objective = Callable[[int], tuple[Tensor, Info]]
+"""step -> (per-sample loss (b,), diagnostics)."""
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps per parameter, by its own names
+
+
+@dataclass  # not frozen: it serves as the schema that a configuration is merged into
+class Settings:
+    """How to optimize.
+
+    Args:
+        steps: Optimizer steps in total.
+        learning_rate: Peak of the cosine, reached after `warmup_steps`.
+        weight_decay: Of AdamW, on every parameter.
+        clip_norm: Gradients are scaled down to this norm.
+        ema_decay: Cap of the average's decay.
+        restarts: Steps at which the cosine starts again from its peak.
+        bfloat16: Run networks under bfloat16 autocast; weights and moments stay float32.
+    """
+
+    steps: int = 8000
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 1e-6
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    restarts: tuple[int, ...] = ()
+    bfloat16: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("warmup_steps", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+
+
+def learning_rate(settings: Settings, step: int) -> float:
+    """Linear warm-up, then a cosine to zero at the last step or the next restart."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    edges = [settings.warmup_steps, *settings.restarts, settings.steps]
+    begin = max(edge for edge in edges[:-1] if edge <= step)
+    end = min(edge for edge in edges[1:] if edge > step)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
+
+
+def ema_decay(step: int, cap: float) -> float:
+    """Decay of the weight average after `step` updates: 1 - (1 + step)^-0.75 up to the cap.
+
+    The warm-up of Diffusion Policy (arXiv 2303.04137): 0 at the first update, .834 at 10, .994 at 1000.
+    """
+    return min(1 - float((1 + step) ** -0.75), cap)
+
+
+def derived_seed(*parts: int) -> int:
+    """A 63-bit seed from a few integers, so that every (seed, step, purpose) has a stream of its own.
+
+    A hash rather than a sum: consecutive steps must not give related streams.
+    """
+    text = ",".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+
+
+class TrainState:
+    """A model, its moving average, its optimizer and the number of steps taken.
+
+    Args:
+        model: Trained in place. Buffers (normalizers) are fixed before training starts.
+        settings: Only the optimizer's constants are read here.
+    """
+
+    def __init__(self, model: nn.Module, settings: Settings) -> None:
+        self.model = model
+        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        self.step = 0
+
+    @torch.no_grad()
+    def follow(self, decay: float) -> None:
+        """Move the average a step towards the model."""
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything but the step that a resumed run needs, by name; the average is saved on its own."""
+        named = {f"model.{k}": v.detach() for k, v in self.model.state_dict().items()}
+        for i, (name, _) in enumerate(self.model.named_parameters()):
+            for key, value in self.optimizer.state_dict()["state"].get(i, {}).items():
+                named[f"optimizer.{key}.{name}"] = value
+        return named
+
+    def restore(self, tensors: dict[str, Tensor], average: dict[str, Tensor], step: int) -> None:
+        """Continue from saved tensors.
+
+        Raises:
+            ValueError: If a name is missing or has another shape.
+        """
+        own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        _load(self.model, own)
+        _load(self.average, average)
+        moments = {
+            i: {key: _moment(tensors, key, name, parameter) for key in MOMENTS}
+            for i, (name, parameter) in enumerate(self.model.named_parameters())
+        }
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.step = step
+
+
+def _load(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"saved weights do not fit this model: {error}") from error
+
+
+def _moment(tensors: dict[str, Tensor], key: str, name: str, parameter: Tensor) -> Tensor:
+    saved = tensors.get(f"optimizer.{key}.{name}")
+    shape = () if key == "step" else tuple(parameter.shape)
+    if saved is None or saved.shape != shape:
+        found = "nothing" if saved is None else f"shape {tuple(saved.shape)}"
+        raise ValueError(f"saved optimizer does not fit: {key} of {name} is {found}, expected shape {shape}")
+    return saved.clone()
+
+
+def optimize(state: TrainState, objective: Objective, settings: Settings) -> Iterator[dict[str, float]]:
+    """Run the remaining steps; yield the step's number, loss and diagnostics after each.
+
+    Raises:
+        FloatingPointError: If the loss or the gradient is not finite; the weights are those before the step.
+    """
+    parameters = list(state.model.parameters())
+    device = parameters[0].device.type
+    while state.step < settings.steps:
+        rate = learning_rate(settings, state.step)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16):
+            losses, info = objective(state.step)
+        loss = losses.mean()
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        values = {"loss": loss.item(), "gradient_norm": norm.item()}
+        if not all(map(math.isfinite, values.values())):
+            raise FloatingPointError(f"step {state.step}: {values}; the batch is that of this step and seed")
+        state.optimizer.step()
+        state.follow(ema_decay(state.step, settings.ema_decay))
+        state.step += 1
+        diagnostics = {name: value.detach().mean().item() for name, value in info.items()}
+        yield {"step": state.step, "learning_rate": rate, **values, **diagnostics}

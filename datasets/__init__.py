@@ -1,0 +1,1 @@
+"""Demonstrations on disk, and the windows cut from them."""

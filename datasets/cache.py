@@ -1,0 +1,108 @@
+"""Demonstrations as memory maps: for data larger than RAM, and for opening at once.
+
+    <store>.mapped/<fingerprint>/{observation, action, episode_ends, modes, seeds}.npy
+
+The files are copied from the store once, block by block, checked for NaN and against the store's hashes on
+the way, and appear by one rename. A store that has grown has another fingerprint, hence another copy; copies
+of earlier states are then removed. Opening a finished copy reads the store's attributes and the labels, never
+the data.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.lib.format import open_memmap
+
+from stillhand.datasets import layout
+from stillhand.datasets.demonstrations import Demonstrations, check_ends, check_finite
+from stillhand.datasets.episodes import EpisodeStore
+from stillhand.datasets.fingerprint import extend, fingerprint
+from stillhand.datasets.layout import LABELS, Commit
+from stillhand.datasets.schema import Array
+
+_create_npy: Callable[..., "np.memmap[Any, Any]"] = open_memmap  # untyped in numpy 1.26
+KEYS = ("observation", "action")
+BLOCK_ROWS = 2**18  # read at once while copying; a longer episode is read whole
+
+
+def open_mapped(path: Path) -> Demonstrations:
+    """Open a store's demonstrations as read-only memory maps, copying them first if need be.
+
+    The data are validated when they are copied, not at every opening.
+
+    Args:
+        path: Folder of the store; the copy lies beside it.
+
+    Raises:
+        ValueError: Not a store, empty, or damaged; names array and place.
+    """
+    store = EpisodeStore.open(path)
+    commit = store.commit()
+    name = fingerprint(store.spec, commit.links)
+    copies = store.path.with_name(f"{store.path.name}.mapped")
+    if not (copies / name).exists():
+        _copy(store, commit, copies / name)
+        for stale in copies.iterdir():
+            if stale.name != name:
+                rmtree(stale, ignore_errors=True)
+    arrays = {key: _read(copies / name / f"{key}.npy", mapped=True) for key in KEYS}
+    labels = {key: _read(copies / name / f"{key}.npy", mapped=False) for key in LABELS}
+    check_ends(labels["episode_ends"], len(arrays["observation"]), f"{copies / name}: episode_ends")
+    return Demonstrations(**arrays, **labels, spec=store.spec, fingerprint=name)
+
+
+def _read(file: Path, mapped: bool) -> Array:
+    try:
+        array: Array = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
+        return array
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"{file}: truncated or corrupt copy, remove {file.parent} to have it made anew: {error}"
+        ) from error
+
+
+def _copy(store: EpisodeStore, commit: Commit, folder: Path) -> None:
+    labels = dict(zip(LABELS, store.labels(commit), strict=True))
+    draft = folder.with_name(f"{folder.name}.{uuid4().hex}.draft")
+    draft.mkdir(parents=True)
+    try:
+        for key in KEYS:
+            _copy_rows(store, commit, key, labels["episode_ends"], draft / f"{key}.npy")
+        for name, values in labels.items():
+            np.save(draft / f"{name}.npy", values, allow_pickle=False)
+        if not folder.exists():  # another process may have made the same copy meanwhile
+            draft.rename(folder)
+    finally:
+        rmtree(draft, ignore_errors=True)
+
+
+def _copy_rows(
+    store: EpisodeStore, commit: Commit, key: str, ends: Int64[Array, " episodes"], file: Path
+) -> None:
+    field = store.fields[key]
+    target = _create_npy(file, mode="w+", dtype=np.dtype(field.dtype), shape=(commit.steps, *field.shape))
+    link = layout.first_links(store.fields)[key]
+    start = 0
+    for first, after in _blocks(ends):
+        stop = int(ends[after - 1])
+        rows = store.rows(key, start, stop)
+        check_finite(rows, ends[first:after] - start, f"{store.path}: data/{key}", first_episode=first)
+        link = extend(link, rows, ends[first:after] - start)
+        target[start:stop] = rows
+        start = stop
+    target.flush()
+    layout.check_link(store.path, f"data/{key}", link, commit.links[key])
+
+
+def _blocks(ends: Int64[Array, " episodes"]) -> Iterator[tuple[int, int]]:
+    """Split the episodes into runs first ... after - 1 of at most BLOCK_ROWS rows, or of one episode."""
+    first, start = 0, 0
+    while first < len(ends):
+        after = max(int(np.searchsorted(ends, start + BLOCK_ROWS, side="right")), first + 1)
+        yield first, after
+        first, start = after, int(ends[after - 1])

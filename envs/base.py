@@ -1,0 +1,79 @@
+"""Protocols as the simulators see them: a batch of environments, and a policy.
+
+Policies are stateless: a window of observations in, a chunk of actions out. Time, history and the number
+of executed actions belong to `envs/receding.py`. Neither side imports the other; `datasets/schema.py`
+is all they share.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from stillhand.datasets.schema import Array, Chunk, Spec
+
+
+@dataclass(frozen=True)
+class Step:
+    """What n environments answer to one action each.
+
+    Args:
+        observation: (n, o), physical units.
+        done: The episode is over: success, failure or time limit.
+        success: The task's own criterion, never absent.
+    """
+
+    observation: Float[Array, "n o"]
+    done: Bool[Array, " n"]
+    success: Bool[Array, " n"]
+
+
+class BatchEnv(Protocol):
+    """n independent episodes of one task, stepped together in one process."""
+
+    @property
+    def spec(self) -> Spec:
+        """Dimensions and control rate."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Control steps after which an episode ends as a failure."""
+        ...
+
+    @property
+    def modes(self) -> int:
+        """Number of distinct ways to solve the task."""
+        ...
+
+    def reset(self, seeds: Sequence[int]) -> Float[Array, "n o"]:
+        """Start len(seeds) episodes; an episode's start depends on its own seed alone."""
+        ...
+
+    def step(self, action: Float[Array, "n a"]) -> Step:
+        """Advance every episode by one control period; finished episodes stay as they are."""
+        ...
+
+    def mode(self) -> Int[Array, " n"]:
+        """Which way each episode went, 0..modes-1, or -1 while undecided."""
+        ...
+
+
+class Policy(Protocol):
+    """What a rollout needs of a controller."""
+
+    @property
+    def observation_horizon(self) -> int:
+        """Observations it looks at, the current one included."""
+        ...
+
+    @property
+    def prediction_horizon(self) -> int:
+        """Actions it plans in one call."""
+        ...
+
+    def act(self, observation: Float[Array, "n t o"], rngs: Sequence[np.random.Generator]) -> Chunk:
+        """Plan one chunk per episode; episode i draws its randomness from rngs[i] only."""
+        ...

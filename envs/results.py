@@ -1,0 +1,159 @@
+"""What is kept of a rollout, and its files.
+
+    FOLDER/episodes.jsonl   one strict JSON object per episode (no NaN), in the ledger's order
+    FOLDER/paths.npz        `path` (n, T_max + 1, 2) float32, metres, padded with NaN after an episode's end
+
+Both files are written beside their place and then moved there, so a reader sees old or new, never half.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from stillhand.datasets.schema import Array
+
+EPISODES_FILE = "episodes.jsonl"
+PATHS_FILE = "paths.npz"
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One episode of one controller.
+
+    Args:
+        episode: Number in the ledger.
+        start: Group of episodes with the same initial state.
+        initial_state: First observation.
+        mode: Which way it went, or -1 if undecided.
+        steps: Control steps executed.
+        path_length_m: Length of the path of actual positions.
+        jerk_m_s3: Mean norm of the third derivative of the commanded position, that is of the sum of the
+            actions (position increments) sent; None below three actions.
+        boundary_jump: See `metrics.boundary_jump`; None where it is undefined.
+        latency_ms: Mean over replannings of the policy's time per row of a batched call: a throughput,
+            not the latency of a single call.
+        experts: Expert committed at each replanning; empty for policies without experts.
+        path: Actual positions, metres, the first one before any action.
+    """
+
+    episode: int
+    start: int
+    start_seed: int
+    policy_seed: int
+    initial_state: tuple[float, ...]
+    success: bool
+    mode: int
+    steps: int
+    duration_s: float
+    path_length_m: float
+    jerk_m_s3: float | None
+    boundary_jump: float | None
+    latency_ms: float
+    experts: tuple[int, ...]
+    path: Float[Array, "t_plus_1 2"] = field(compare=False, repr=False)
+
+
+def write_results(folder: Path, results: Sequence[EpisodeResult]) -> None:
+    """Write both files into `folder`, which is created if needed."""
+    if not results:
+        raise ValueError("need at least one episode to write, got none")
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(_row(result), allow_nan=False) + "\n" for result in results)
+    paths = np.full((len(results), max(len(r.path) for r in results), 2), np.nan, dtype=np.float32)
+    for padded, result in zip(paths, results, strict=True):
+        padded[: len(result.path)] = result.path
+    _replace(folder / EPISODES_FILE, lambda file: file.write(lines.encode()))
+    _replace(folder / PATHS_FILE, lambda file: np.savez_compressed(file, path=paths))
+
+
+def read_results(folder: Path) -> list[EpisodeResult]:
+    """Read what `write_results` wrote.
+
+    Raises:
+        ValueError: Naming file and line, if anything is missing, mistyped or contradicts the other file.
+    """
+    rows = _read_rows(folder / EPISODES_FILE)
+    paths = _read_paths(folder / PATHS_FILE)
+    if len(paths) != len(rows):
+        raise ValueError(f"{folder}: {len(rows)} episodes but {len(paths)} paths")
+    results = []
+    for row, path in zip(rows, paths, strict=True):
+        finite = int(np.isfinite(path).all(axis=1).sum())
+        if finite != row["steps"] + 1 or not np.isfinite(path[:finite]).all():
+            message = f"path of episode {row['episode']} must have {row['steps'] + 1} positions, then NaN"
+            raise ValueError(f"{folder / PATHS_FILE}: {message}; got {finite} positions")
+        results.append(EpisodeResult(**row, path=path[:finite]))
+    return results
+
+
+def _row(result: EpisodeResult) -> dict[str, Any]:
+    return {name: value for name, value in asdict(result).items() if name != "path"}
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        write(file)
+    os.replace(temporary, path)
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not text: {error}") from error
+    if not lines:
+        raise ValueError(f"{path}: no episodes")
+    return [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _parse(line: str, place: str) -> dict[str, Any]:
+    """One episode's row with the types of `EpisodeResult`."""
+    try:
+        row = json.loads(line, parse_constant=_no_constant)
+    except ValueError as error:
+        raise ValueError(f"{place}: not a JSON object: {error}") from error
+    names = {f.name for f in fields(EpisodeResult)} - {"path"}
+    if not isinstance(row, dict) or set(row) != names:
+        difference = sorted(names ^ set(row)) if isinstance(row, dict) else type(row).__name__
+        raise ValueError(f"{place}: keys differ from an episode's: {difference}")
+    for name, value in row.items():
+        if not _fits(name, value):
+            raise ValueError(f"{place}: {name} has the wrong type or range: {value!r}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _fits(name: str, value: object) -> bool:
+    """Whether a value is of its field's type; `type() is` because True is an int as well."""
+    if name == "success":
+        return type(value) is bool
+    if name in ("initial_state", "experts"):
+        allowed = (int,) if name == "experts" else (int, float)
+        return isinstance(value, list) and all(type(v) in allowed for v in value)
+    if name in ("jerk_m_s3", "boundary_jump") and value is None:
+        return True
+    if name in ("duration_s", "path_length_m", "jerk_m_s3", "boundary_jump", "latency_ms"):
+        return isinstance(value, int | float) and type(value) is not bool and value >= 0
+    return isinstance(value, int) and type(value) is not bool and value >= (-1 if name == "mode" else 0)
+
+
+def _read_paths(path: Path) -> Float[Array, "n t_plus_1 2"]:
+    try:
+        with np.load(path) as content:  # allow_pickle stays False
+            paths: Array = content["path"]
+    except (KeyError, zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise ValueError(f"{path}: no readable array `path`: {error}") from error
+    if paths.ndim != 3 or paths.shape[2] != 2 or paths.dtype != np.float32:
+        raise ValueError(f"{path}: `path` must be float32 (n, T + 1, 2), got {paths.dtype} {paths.shape}")
+    return paths

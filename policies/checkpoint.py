@@ -1,0 +1,88 @@
+"""Policies on disk: a card says how to build one, safetensors hold its weights and normalizers.
+
+A card's classes are looked up in `ALLOWED`; nothing else can be named by a file.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stillhand.core import checkpoint
+from stillhand.core.construct import allow, construct
+from stillhand.core.diffusion import samplers
+from stillhand.core.nets.experts import MixtureHead
+from stillhand.core.nets.mlp import DenoisingMLP, MLPTrunk
+from stillhand.core.nets.transformer import DenoisingTransformer, TransformerTrunk
+from stillhand.core.nets.unet1d import UNet1d
+from stillhand.datasets.schema import Spec
+from stillhand.policies.base import Border, ChunkPolicy
+from stillhand.policies.encoders import StateEncoder
+from stillhand.policies.mixture import MixturePolicy
+from stillhand.policies.regression import RegressionPolicy
+from stillhand.policies.teacher import DiffusionPolicy, NoiseLevels, Sampling
+
+ALLOWED = allow(
+    [
+        Border,
+        DiffusionPolicy,
+        RegressionPolicy,
+        MixturePolicy,
+        StateEncoder,
+        NoiseLevels,
+        Sampling,
+        samplers.euler,
+        samplers.heun,
+        samplers.dpmpp_2m,
+        DenoisingMLP,
+        DenoisingTransformer,
+        MLPTrunk,
+        TransformerTrunk,
+        UNet1d,
+        MixtureHead,
+    ]
+)
+
+
+def build(border: Mapping[str, Any], policy: Mapping[str, Any], spec: Spec) -> ChunkPolicy:
+    """A policy from plain data, with fresh weights.
+
+    Args:
+        border: Description of the `Border`.
+        policy: Description of the policy around it.
+        spec: The task, measured from data.
+
+    Raises:
+        ValueError: Names the target, key or value that is wrong.
+    """
+    made = construct(policy, ALLOWED, border=construct(border, ALLOWED, spec=spec))
+    if not isinstance(made, ChunkPolicy):
+        raise ValueError(f"{policy.get('_target_')} is not a policy")
+    return made
+
+
+def load(path: Path, spec: Spec | None = None) -> tuple[ChunkPolicy, checkpoint.Checkpoint]:
+    """The averaged weights of a run's latest step, ready to act.
+
+    Args:
+        path: A run's folder or one of its steps.
+        spec: The task it is wanted for; None accepts any.
+
+    Raises:
+        ValueError: If the checkpoint is absent, corrupt, of another schema or of another task.
+    """
+    found = checkpoint.load(path)
+    try:
+        own = Spec(**found.card["spec"])
+        policy = build(found.card["border"], found.card["policy"], own)
+        policy.load_state_dict(found.tensors("policy"))
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{found.folder}: cannot build this policy: {error}") from error
+    if spec is not None and own != spec:
+        raise ValueError(f"{found.folder}: a policy for {own}, but the task is {spec}")
+    return policy.eval().requires_grad_(False), found
+
+
+def describe(border: Mapping[str, Any], policy: Mapping[str, Any], spec: Spec) -> checkpoint.Card:
+    """The part of a card from which `load` rebuilds the policy."""
+    return {"spec": dataclasses.asdict(spec), "border": dict(border), "policy": dict(policy)}

@@ -1,0 +1,117 @@
+"""From a diffusion policy to a mixture: what one optimizer step of VDD computes.
+
+First the experts learn the data by likelihood (without it, or a start above the separation of the modes, most
+experts die); then experts follow the teacher's score while the gate follows data, in one backward pass: the
+two losses share no parameter, so separate optimizers would take the same steps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from stillhand.core.losses import variational
+from stillhand.core.mixture import Mixture
+from stillhand.core.shapes import Info
+from stillhand.datasets.schema import Batch
+from stillhand.policies.base import check_same_task
+from stillhand.policies.mixture import MixturePolicy
+from stillhand.policies.teacher import DiffusionPolicy
+
+SigmaSchedule = Callable[[float, int, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Variational:
+    """Settings of VDD's objective.
+
+    Args:
+        warmup_steps: Steps of likelihood on data before distillation starts.
+        recipe: "clean" asks the teacher at un-noised samples, "consistent" at samples that carry sigma.
+        sigma: (progress in [0, 1], rows, generator) -> levels, from `core/losses/variational.py`.
+        samples: Draws per expert and row.
+        gate_data: The gate's chunks: of the demonstrations, or sampled from the teacher.
+    """
+
+    warmup_steps: int
+    recipe: Literal["clean", "consistent"]
+    sigma: SigmaSchedule
+    samples: int = 1
+    gate_data: Literal["demonstrations", "teacher"] = "demonstrations"
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps < 0 or self.samples < 1:
+            raise ValueError(
+                f"need warmup_steps >= 0 and samples >= 1, got {self.warmup_steps} and {self.samples}"
+            )
+        self.sigma(0.0, 1, torch.Generator())  # refuses bad levels now, not after the warm-up
+
+
+def adopt(student: MixturePolicy, teacher: DiffusionPolicy) -> None:
+    """Give the student the teacher's normalizers, so that both speak of the same normalized chunks.
+
+    Raises:
+        ValueError: If tasks or horizons differ.
+    """
+    check_same_task(student.border.spec, teacher.border.spec)
+    for name in ("observation_horizon", "prediction_horizon"):
+        own, other = getattr(student, name), getattr(teacher, name)
+        if own != other:
+            raise ValueError(f"{name}: the student has {own}, its teacher {other}; need the same")
+    student.border.actions.load_state_dict(teacher.border.actions.state_dict())
+    student.border.encoder.normalizer.load_state_dict(teacher.border.encoder.normalizer.state_dict())
+
+
+def loss(
+    student: MixturePolicy,
+    teacher: DiffusionPolicy,
+    settings: Variational,
+    progress: float,
+    batch: Batch,
+    generator: torch.Generator,
+) -> tuple[Tensor, Info]:
+    """Expert and gate loss of one batch, (b,); `progress` in [0, 1] counts from the end of the warm-up."""
+    law = student.law(batch.observation, detach_gate=True)
+    rows, experts, dims = law.mean.shape
+    sigma = settings.sigma(progress, rows, generator)
+    shape = (rows, experts, settings.samples, dims)
+    noise = torch.randn(shape, generator=generator)
+    jitter = torch.randn(shape, generator=generator) if settings.recipe == "consistent" else None
+    with torch.no_grad():
+        cond = teacher.border.condition(batch.observation)
+        chunks = _gate_chunks(teacher, settings, cond, batch, generator)
+    expert, expert_info = variational.expert_loss(law, _row_score(teacher, cond), sigma, noise, jitter)
+    gate, gate_info = variational.gate_loss(law, chunks.flatten(start_dim=1))
+    return expert + gate, {**expert_info, **gate_info, "nll": _nll(law, batch, student)}
+
+
+def _row_score(teacher: DiffusionPolicy, cond: Tensor) -> variational.RowScore:
+    """The teacher's score for s flattened chunks per condition."""
+
+    @torch.no_grad()
+    def score(x: Tensor, sigma: Tensor) -> Tensor:
+        s = x.shape[1]
+        chunks = x.reshape(-1, *teacher.border.sample_shape)
+        levels = sigma.repeat_interleave(s)
+        estimate = teacher.denoiser(chunks, levels, cond.repeat_interleave(s, dim=0))
+        slope: Tensor = (estimate - chunks) / levels.view(-1, 1, 1) ** 2
+        return slope.view(x.shape)
+
+    return score
+
+
+def _gate_chunks(
+    teacher: DiffusionPolicy, settings: Variational, cond: Tensor, batch: Batch, generator: torch.Generator
+) -> Tensor:
+    if settings.gate_data == "demonstrations":
+        return teacher.border.normalized(batch.action)
+    return teacher.sample(cond, torch.randn(batch.action.shape, generator=generator))
+
+
+def _nll(law: Mixture, batch: Batch, student: MixturePolicy) -> Tensor:
+    """Likelihood of the demonstrations, a diagnostic: distillation may raise it (mode seeking)."""
+    with torch.no_grad():
+        x0 = student.border.normalized(batch.action).flatten(start_dim=1)
+        return -law.detach().log_prob(x0[:, None]).mean()

@@ -1,0 +1,1 @@
+"""Results of a run, as a table, pictures and one page."""

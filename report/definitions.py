@@ -1,0 +1,60 @@
+"""The columns of the report in plain words: what is counted, over what, and what it cannot show."""
+
+COLUMNS = (
+    "Controller",
+    "Method",
+    "Success",
+    "Difference to the teacher (points)",
+    "Mode entropy",
+    "Modes",
+    "Network calls",
+    "p50 (ms)",
+    "p99 (ms)",
+    "Parameters",
+    "Training (s)",
+)
+
+DEFINITIONS = (
+    (
+        "Success",
+        "Rollouts that crossed the finish line without touching an obstacle, of all rollouts, with "
+        "the 95 % Wilson interval. It covers the randomness of rollouts, not that of training.",
+    ),
+    (
+        "Difference to the teacher",
+        "Paired: success rate minus the teacher's, episode by episode from the same initial states, in "
+        "percentage points, with the 95 % interval for paired proportions (Newcombe 1998, method 10). "
+        "An interval that contains 0 shows no difference. Rollouts that share a start count as "
+        "independent, which makes the interval a little narrow.",
+    ),
+    (
+        "Mode entropy",
+        "How evenly the successful rollouts spread over the modes from one and the same start, "
+        "averaged over the starts: 0 always the same way, 1 all modes equally often. A start without "
+        "success counts 0. Corrected for the bias of few rollouts per start (Chao, Wang and Jost "
+        "2013); the correction can overshoot 1 slightly.",
+    ),
+    (
+        "Modes",
+        "Distinct ways through the obstacles among all successful rollouts. For avoiding: 2 sides of "
+        "the first row, 3 gaps of the second, 4 of the third, 24 in all.",
+    ),
+    (
+        "Network calls",
+        "Evaluations of the network for one chunk of actions.",
+    ),
+    (
+        "p50, p99",
+        "Median and 99th percentile of the time from one observation to one chunk, batch 1, one "
+        "thread, after warm-up; the simulator's time is excluded. A dash: not measured.",
+    ),
+    (
+        "Parameters",
+        "Numbers in the network that acts; a teacher used only for training is not counted.",
+    ),
+    (
+        "Training",
+        "Seconds this controller's own training took; where it learns from a teacher, the teacher's "
+        "training comes on top. A dash: not recorded.",
+    ),
+)

@@ -1,0 +1,178 @@
+"""report.json and one self-contained report.html.
+
+    run directory -> summary -> sentences, pictures, clip -> page
+
+The page carries everything inside itself (data URIs, inline style): it opens from a mail or a USB stick,
+without network and without JavaScript. All text is escaped. Both files are written beside their place and
+moved there.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from stillhand.datasets.schema import Array
+from stillhand.report import figures
+from stillhand.report.arena import avoiding_arena
+from stillhand.report.definitions import COLUMNS, DEFINITIONS
+from stillhand.report.findings import findings, headline, percent, pick_student, points, title
+from stillhand.report.maps import Map, pad_paths, trajectories
+from stillhand.report.mixture_map import mixture_map
+from stillhand.report.results import Controller, Run, load_run
+from stillhand.report.summary import REFERENCE, summarize_run
+from stillhand.report.video import Video, compare
+
+LIBRARIES = ("stillhand", "mujoco", "numpy", "torch")
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """What the controllers were trained on.
+
+    Args:
+        paths: (T, 2) positions of every episode, metres.
+        modes: Mode of every episode.
+        fingerprint: Of the dataset, for the provenance; empty when unknown.
+    """
+
+    paths: Sequence[Float[Array, "_ 2"]]
+    modes: Sequence[int]
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse labels that do not match the paths."""
+        if len(self.paths) != len(self.modes) or not len(self.paths):
+            raise ValueError(
+                f"demonstrations: {len(self.paths)} paths, {len(self.modes)} modes, expected one each"
+            )
+
+
+def write_report(
+    folder: Path,
+    demonstrations: Demonstrations,
+    reference: str = REFERENCE,
+    student: str | None = None,
+    video: bool = True,
+) -> tuple[Path, Path]:
+    """Read a run, write `report.json` and `report.html` into it.
+
+    Args:
+        folder: A run directory, as `load_run` expects it.
+        demonstrations: What was learnt from; drawn first.
+        reference: The controller the others are compared with.
+        student: The controller of the headline; None takes the first mixture that is no baseline.
+        video: Whether to render a clip.
+
+    Returns:
+        Paths of the two files.
+
+    Raises:
+        RunError: When the run is incomplete, inconsistent, or lacks the reference.
+        ValueError: When `student` is not among the controllers.
+    """
+    run = load_run(folder, reference)
+    summary = summarize_run(run)
+    html = render(run, summary, demonstrations, student, video)
+    json_text = json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    written = folder / "report.json", folder / "report.html"
+    for path, text in zip(written, (json_text, html), strict=True):
+        _replace(path, text)
+    return written
+
+
+def render(
+    run: Run, summary: dict[str, Any], demonstrations: Demonstrations, student: str | None, video: bool
+) -> str:
+    """The page as text."""
+    rows = summary["controllers"]
+    student = student or pick_student(rows, run.reference)
+    clip, no_video = _clip(run, student) if video else (None, "not asked for")
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template("page.html").render(
+        title=title(summary, student),
+        headline=headline(summary, student),
+        findings=findings(summary, student),
+        summary=summary,
+        student=student,
+        columns=COLUMNS,
+        definitions=DEFINITIONS,
+        pictures=_pictures(run, rows, demonstrations),
+        video=clip,
+        no_video=no_video,
+        provenance=_provenance(summary, demonstrations),
+        points=points,
+    )
+
+
+def _pictures(run: Run, rows: Sequence[dict[str, Any]], demonstrations: Demonstrations) -> dict[str, Any]:
+    arena = avoiding_arena()
+    panels = [_demonstrated(demonstrations)]
+    panels += [_rolled_out(c, row) for c, row in zip(run.controllers, rows, strict=True)]
+    samples = {name: timing.samples for name, timing in run.latency.items()}
+    timed = any(row["latency_ms"]["p50"] is not None for row in rows)
+    return {
+        "trajectories": trajectories(panels, arena),
+        "success": figures.success_and_diversity(rows, run.reference),
+        "mixtures": [(name, mixture_map(m, arena, name)) for name, m in run.mixtures.items()],
+        "latency": figures.latency(rows, samples, run.reference) if timed else None,
+    }
+
+
+def _demonstrated(demonstrations: Demonstrations) -> Map:
+    modes = np.array(demonstrations.modes)
+    note = f"{len(modes)} episodes · {len(np.unique(modes))} modes"
+    return Map("demonstrations", note, pad_paths(demonstrations.paths), modes, np.ones(len(modes), bool))
+
+
+def _rolled_out(controller: Controller, row: dict[str, Any]) -> Map:
+    note = (
+        f"{percent(row['success']['k'] / row['success']['n'])} · entropy {row['mode_entropy']:.2f}"
+        f" · {row['modes_reached']} modes"
+    )
+    paths = pad_paths([result.path for result in controller.results])
+    return Map(controller.card.name, note, paths, controller.mode, controller.success)
+
+
+def _clip(run: Run, student: str | None) -> tuple[Video | None, str]:
+    """The clip, or the reason why there is none."""
+    shown = [c for c in run.controllers if c.card.name in (run.reference, student)]
+    if len(shown) < 2:
+        return None, "there is only one controller"
+    try:
+        return compare([c.card.name for c in shown], [[r.path for r in c.results] for c in shown]), ""
+    except (ImportError, RuntimeError) as error:  # no graphics on this machine: the page stands without
+        return None, str(error)
+
+
+def _provenance(summary: dict[str, Any], demonstrations: Demonstrations) -> list[tuple[str, Any]]:
+    versions = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
+    ledger = f"seed {summary['ledger_seed']}, {summary['starts']} starts, {summary['episodes']} episodes"
+    return [
+        ("Task", summary["task"]),
+        ("Training seeds", ", ".join(map(str, summary["seeds"]))),
+        (
+            "Ledger",
+            ledger,
+        ),
+        ("Dataset fingerprint", demonstrations.fingerprint),
+        ("Commit", summary["commit"]),
+        ("Device", summary["device"]),
+        ("Latency measured on", summary["latency_conditions"].get("device")),
+        ("Versions", f"Python {platform.python_version()}, {versions}"),
+    ]
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,122 @@
+"""report.json: one object per controller, a schema that stays.
+
+    success k/n with Wilson interval | paired difference to the reference | conditional mode entropy | latency
+
+Keys may be added behind the listed ones, never renamed or removed; what was not measured is null. Entropy
+is conditional on the start (mean over starts, bias-corrected), in units of log(modes): 0 for a
+deterministic policy.
+Intervals: Wilson 1927; for pairs Newcombe 1998, method 10; entropy: Chao, Wang and Jost 2013.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stillhand.envs.avoiding import MODES
+from stillhand.envs.metrics import (
+    conditional_entropy,
+    effective_modes,
+    modes_reached,
+    paired_difference,
+    pooled_entropy,
+    wilson,
+)
+from stillhand.report.records import RunError
+from stillhand.report.results import METRICS, Card, Controller, Run, load_run
+
+REFERENCE = "teacher-10"
+DEAD_FRACTION = 10  # an expert is dead when it plans less than a tenth of an even share of the chunks
+
+
+def summarize(folder: Path, reference: str = REFERENCE) -> dict[str, Any]:
+    """The content of report.json for a run directory.
+
+    Args:
+        folder: A run directory, as `load_run` expects it.
+        reference: The controller the others are compared with, on the same ledger.
+
+    Raises:
+        RunError: When the run is incomplete, inconsistent, or lacks the reference.
+    """
+    return summarize_run(load_run(folder, reference))
+
+
+def summarize_run(run: Run) -> dict[str, Any]:
+    """The content of report.json for a run already read."""
+    cards = [controller.card for controller in run.controllers]
+    return {
+        "task": cards[0].task,
+        "seeds": sorted({card.seed for card in cards}),
+        "commit": _common(card.commit for card in cards),
+        "device": _common(card.device for card in cards),
+        "controllers": [_row(run, controller) for controller in run.controllers],
+        "reference": run.reference,
+        "modes": MODES,
+        "episodes": len(run.controllers[0].results),
+        "starts": len(np.unique(run.controllers[0].start)),
+        "ledger_seed": run.ledger_seed,
+        "latency_conditions": dict(run.latency_note),
+    }
+
+
+def _common(values: Iterable[str | None]) -> str | None:
+    """One word for the whole run where all agree, all words where they do not."""
+    distinct = sorted({value for value in values if value})
+    return ", ".join(distinct) or None
+
+
+def _row(run: Run, controller: Controller) -> dict[str, Any]:
+    card, success, mode = controller.card, controller.success, controller.mode
+    if mode.max() >= MODES:
+        raise RunError(f"{card.name}: an episode has mode {mode.max()}, expected -1..{MODES - 1}")
+    k, n = int(success.sum()), len(success)
+    low, high = wilson(k, n)
+    difference = paired_difference(success, run.controllers[0].success)
+    if controller is run.controllers[0]:
+        difference = (0.0, 0.0, 0.0)  # against itself: nothing was estimated
+    timing = run.latency.get(card.name)
+    return {
+        "name": card.name,
+        "method": card.method,
+        "calls": card.calls,
+        "parameters": card.parameters,
+        "success": {"k": k, "n": n, "low": low, "high": high},
+        "paired_vs_teacher": dict(zip(("difference", "low", "high"), difference, strict=True)),
+        "mode_entropy": conditional_entropy(controller.start, mode, success, MODES),
+        "modes_reached": modes_reached(mode, success),
+        "latency_ms": {"p50": timing.p50 if timing else None, "p99": timing.p99 if timing else None},
+        "train_seconds": card.train_seconds,
+        **_diversity(run, controller),
+        "speedup_p50": _speedups(run, card),
+        **{f"mean_{name}": controller.mean(name) for name in METRICS},
+        "action_horizon": card.action_horizon,
+        "baseline_of": card.baseline_of,
+        "command": card.command,
+        "seed": card.seed,
+    }
+
+
+def _diversity(run: Run, controller: Controller) -> dict[str, Any]:
+    """Further readings of diversity; those about experts are null without experts."""
+    mixture = run.mixtures.get(controller.card.name)
+    usage = None if mixture is None else mixture.usage
+    return {
+        "mode_entropy_pooled": pooled_entropy(controller.mode, controller.success, MODES),
+        "effective_modes": effective_modes(controller.start, controller.mode, controller.success, MODES),
+        "experts": None if usage is None else len(usage),
+        "dead_experts": None if usage is None else int((usage < 1 / (DEAD_FRACTION * len(usage))).sum()),
+    }
+
+
+def _speedups(run: Run, card: Card) -> dict[str, float]:
+    """How many times longer a call of each teacher takes (p50), by the teacher's name.
+
+    Teachers are the controllers of the reference's method with more than one network call.
+    """
+    own, method = run.latency.get(card.name), run.controllers[0].card.method
+    teachers = [c.card for c in run.controllers if c.card.method == method and c.card.calls > 1]
+    teachers.sort(key=lambda teacher: teacher.calls)
+    timed = {teacher.name: run.latency.get(teacher.name) for teacher in teachers}
+    return {name: theirs.p50 / own.p50 for name, theirs in timed.items() if own and theirs}

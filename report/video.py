@@ -1,0 +1,115 @@
+"""A short clip: rollouts of two controllers side by side, in real time.
+
+Both halves show the same episodes of the ledger, so the rods leave from the same starts. H.264 in mp4, 4:2:0:
+what every browser plays. Where the machine cannot render, the page says why.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import imageio.v2 as imageio
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFont
+
+from stillhand.datasets.schema import Array
+from stillhand.report.style import Picture
+
+LIMIT_BYTES = 1_500_000
+CAPTION_PX = 36
+GAP_PX = 8
+
+
+@dataclass(frozen=True)
+class Video:
+    """A clip and the still that stands for it until it plays."""
+
+    clip: Picture
+    poster: Picture
+
+
+def compare(names: Sequence[str], paths: Sequence[Sequence[Float[Array, "_ 2"]]]) -> Video:
+    """Render the same few episodes of every controller, one beside the other.
+
+    Args:
+        names: Of the controllers.
+        paths: Of each controller's episodes, in the order of the ledger, metres.
+
+    Raises:
+        RuntimeError: When this machine cannot render.
+    """
+    raise RuntimeError("todo")
+
+
+def side_by_side(
+    halves: Sequence[UInt8[Array, "_ y x 3"]], titles: Sequence[str], fps: float, alt: str
+) -> Video:
+    """Join captioned clips; the shorter ones hold their last frame.
+
+    Args:
+        halves: Frames of each clip; all of one height.
+        titles: What stands above each.
+        fps: Frames per second.
+        alt: The clip in words.
+
+    Raises:
+        ValueError: When there is nothing to show or the encoded clip exceeds `LIMIT_BYTES`.
+    """
+    if not halves or len(halves) != len(titles):
+        raise ValueError(f"halves: {len(halves)} clips for {len(titles)} titles, expected one title per clip")
+    length = max(map(len, halves))
+    joined = [_captioned(_held(half, length), title) for half, title in zip(halves, titles, strict=True)]
+    gap = np.full((*joined[0].shape[:2], GAP_PX, 3), 255, np.uint8)
+    frames = np.concatenate([part for half in joined for part in (half, gap)][:-1], axis=2)
+    frames = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]  # 4:2:0 needs even sides
+    clip = encode(frames, fps)
+    if len(clip) > LIMIT_BYTES:
+        raise ValueError(f"clip of {len(clip)} bytes, expected at most {LIMIT_BYTES}")
+    return Video(
+        Picture(clip, "video/mp4", alt), Picture(_jpeg(frames[int(0.6 * length)]), "image/jpeg", alt)
+    )
+
+
+def encode(frames: UInt8[Array, "t y x 3"], fps: float) -> bytes:
+    """H.264 in mp4, playable from its first bytes."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        options = ["-crf", "27", "-preset", "slow", "-movflags", "+faststart", "-threads", "1"]
+        imageio.mimwrite(
+            path, list(frames), format="FFMPEG", fps=fps, codec="libx264", pixelformat="yuv420p",
+            macro_block_size=2, ffmpeg_log_level="error", output_params=options,
+        )  # fmt: skip
+        return path.read_bytes()
+
+
+def spaced(n: int, count: int) -> list[int]:
+    """`count` (or n, if fewer) episode numbers spread evenly over 0..n-1."""
+    return [int(i) for i in np.linspace(0, n - 1, min(count, n)).round()]
+
+
+def longest(paths: Float[Array, "n t 2"]) -> int:
+    """Steps until the last of the paths has ended."""
+    return int(np.isfinite(paths[..., 0]).sum(1).max())
+
+
+def _held(frames: UInt8[Array, "t y x 3"], length: int) -> UInt8[Array, "{length} y x 3"]:
+    held: Array = frames[np.minimum(np.arange(length), len(frames) - 1)]
+    return held
+
+
+def _captioned(frames: UInt8[Array, "t y x 3"], title: str) -> UInt8[Array, "t y2 x 3"]:
+    font = ImageFont.truetype(str(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 17)
+    band = Image.new("RGB", (frames.shape[2], CAPTION_PX), "white")
+    ImageDraw.Draw(band).text((4, 8), title, fill="#1b2430", font=font)
+    bands = np.broadcast_to(np.asarray(band), (len(frames), CAPTION_PX, frames.shape[2], 3))
+    return np.concatenate([bands, frames], axis=1)
+
+
+def _jpeg(frame: UInt8[Array, "y x 3"]) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(frame).save(buffer, format="JPEG", quality=80)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""One stage each; the only code that knows configurations."""

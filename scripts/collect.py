@@ -1,0 +1,76 @@
+"""Stage 1: expert -> demonstrations.
+
+`stillhand collect task=avoiding episodes=960`: modes in turn, only successes kept, one new EpisodeStore.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig
+
+from stillhand.scripts.stage import commit, one_message, plain, versions, writable_folder
+
+
+@dataclass
+class CollectConfig:
+    """Settings of a recording.
+
+    Args:
+        task: Configuration group.
+        data: The new store; must not exist.
+        episodes: Demonstrations to keep.
+        seed: Every episode's seed derives from it.
+    """
+
+    task: Any = MISSING
+    data: str = MISSING
+    episodes: int = 960
+    seed: int = 0
+
+
+ConfigStore.instance().store(name="collect_schema", node=CollectConfig)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://stillhand.configs", config_name="collect")
+@one_message
+def main(config: DictConfig) -> None:
+    """Record demonstrations."""
+    from tqdm import tqdm
+
+    from stillhand.datasets.episodes import EpisodeStore
+    from stillhand.datasets.layout import state_fields
+    from stillhand.envs.record import record
+    from stillhand.scripts.tasks import expert_of, simulator
+
+    settings = plain(config)
+    task, path = settings["task"], Path(settings["data"])
+    if path.exists():
+        raise ValueError(f"data={path} exists already; choose another path (nothing was changed)")
+    writable_folder(str(path.parent))
+    env = simulator(task)
+    with tqdm(total=settings["episodes"], desc="episodes") as bar:
+        recording = record(env, expert_of(task), settings["episodes"], settings["seed"], bar.update)
+    origin = {
+        "expert": task["expert"]["_target_"],
+        "seed": settings["seed"],
+        "versions": versions(),
+        "commit": commit(),
+    }
+    fields = state_fields(env.spec, task["observation_unit"], task["action_unit"])
+    # Written under another name: a store that is there is whole.
+    draft = path.with_name(f".{path.name}.writing")
+    shutil.rmtree(draft, ignore_errors=True)
+    EpisodeStore.create(draft, env.spec, fields, origin).append_many(recording.episodes)
+    draft.rename(path)
+    print(
+        f"recorded {len(recording.episodes)} episodes in {path}; discarded {recording.failed} failures "
+        f"and {recording.other_mode} in another mode than asked for"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Controllers of a run: loaded from its checkpoints, rolled out, and written with where they came from."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stillhand.core.checkpoint import Card, write_text
+from stillhand.core.construct import allow, construct
+from stillhand.datasets.schema import Array, Spec
+from stillhand.envs.avoiding import Avoiding
+from stillhand.envs.ledger import Ledger
+from stillhand.envs.results import write_results
+from stillhand.envs.rollout import PositionEnv, rollout
+from stillhand.policies import checkpoint as policies
+from stillhand.policies.base import ChunkPolicy
+from stillhand.policies.mixture import MixturePolicy
+from stillhand.policies.teacher import DiffusionPolicy, Sampling
+from stillhand.scripts.mixture_map import write_map
+from stillhand.scripts.stage import commit, device
+
+SAMPLING = allow([Sampling])
+
+
+@dataclass(frozen=True)
+class Controller:
+    """A policy ready to act, and the card of its checkpoint."""
+
+    name: str
+    method: str
+    policy: ChunkPolicy
+    card: Card
+    checkpoint: str
+    calls: int
+    baseline_of: str | None
+
+
+def choose(controllers: Mapping[str, Any], only: Sequence[str]) -> dict[str, Any]:
+    """The entries to evaluate.
+
+    Raises:
+        ValueError: If `only` names one that is not there.
+    """
+    unknown = sorted(set(only) - set(controllers))
+    if unknown:
+        raise ValueError(f"only={list(only)}: no controller {unknown}; there are {sorted(controllers)}")
+    return {name: entry for name, entry in controllers.items() if not only or name in only}
+
+
+def load(name: str, entry: Mapping[str, Any], run: Path, spec: Spec) -> Controller:
+    """Read a controller's checkpoint and set how it samples.
+
+    Raises:
+        ValueError: If the checkpoint is missing, broken, or of another task; or sampling does not apply.
+    """
+    policy, found = policies.load(run / entry["checkpoint"], spec)
+    sampling = entry.get("sampling")
+    if sampling is not None:
+        if not isinstance(policy, DiffusionPolicy):
+            raise ValueError(f"controllers.{name}.sampling: {type(policy).__name__} does not sample")
+        policy.sampling = _replace(policy, f"controllers.{name}.sampling", sampling)
+    return Controller(
+        name,
+        entry["method"],
+        policy,
+        found.card,
+        entry["checkpoint"],
+        calls=count_calls(policy),
+        baseline_of=entry.get("baseline_of"),
+    )
+
+
+def _replace(policy: DiffusionPolicy, where: str, changes: Mapping[str, Any]) -> Any:
+    present = {f.name: getattr(policy.sampling, f.name) for f in dataclasses.fields(policy.sampling)}
+    node = {"_target_": next(iter(SAMPLING)), **present, **changes}
+    try:
+        return construct(node, SAMPLING)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def count_calls(policy: ChunkPolicy) -> int:
+    """Network calls of one plan, counted, not declared."""
+    count = 0
+
+    def add(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    hook = policy.backbone().register_forward_hook(add)
+    spec = policy.border.spec
+    policy.act(_window(policy, np.zeros(spec.observation_dim, np.float32)), [np.random.default_rng(0)])
+    hook.remove()
+    return count
+
+
+def _window(policy: ChunkPolicy, observation: Array) -> Array:
+    return np.repeat(observation[None, None], policy.observation_horizon, axis=1)
+
+
+def check_ledger(run: Path, ledger: Ledger, replaces_all: bool) -> None:
+    """Results that stay must have been played on the same ledger.
+
+    Raises:
+        ValueError: If only some controllers are evaluated, and on another ledger than the others.
+    """
+    path = run / "ledger.json"
+    if not replaces_all and path.is_file() and Ledger.load(path) != ledger:
+        raise ValueError(
+            f"{path} lists other episodes than ledger_seed={ledger.seed} with {len(ledger.rows)} rows; "
+            "results of different ledgers are not paired: evaluate all controllers again"
+        )
+
+
+def evaluate(
+    controller: Controller, env: PositionEnv, ledger: Ledger, action_horizon: int, run: Path
+) -> None:
+    """Play the ledger and write results, card and, for a mixture, its map."""
+    from tqdm import tqdm
+
+    with tqdm(total=len(ledger.rows), desc=controller.name, disable=None) as bar:
+        results = rollout(env, controller.policy, ledger, action_horizon, progress=bar.update)
+    folder = run / "rollouts" / controller.name
+    write_results(folder, results)
+    write_text(
+        folder / "controller.json", json.dumps(_card(controller, env, action_horizon), indent=1) + "\n"
+    )
+    if isinstance(controller.policy, MixturePolicy) and isinstance(env, Avoiding):
+        write_map(controller.policy, run / "mixtures" / f"{controller.name}.npz")
+    won = sum(result.success for result in results)
+    print(f"{controller.name}: {won}/{len(results)} succeed")
+
+
+def _card(controller: Controller, env: PositionEnv, action_horizon: int) -> dict[str, Any]:
+    card = controller.card
+    return {
+        "name": controller.name,
+        "method": controller.method,
+        "calls": controller.calls,
+        "parameters": sum(p.numel() for p in controller.policy.parameters()),
+        "train_seconds": card["train_cpu_seconds"],
+        "action_horizon": action_horizon,
+        "checkpoint": f"{controller.checkpoint}/step-{card['step']:08d}",
+        "command": card["command"],
+        "config": card["run"],
+        "commit": commit(),
+        "device": device(),
+        "task": env.spec.task,
+        "seed": card["run"]["seed"],
+        "baseline_of": controller.baseline_of,
+    }
+
+
+def warm(policy: ChunkPolicy, env: PositionEnv) -> Array:
+    """A window to time a policy on: the first observation of an episode."""
+    return _window(policy, env.reset([0])[0])

@@ -1,0 +1,51 @@
+"""The `stillhand` command: picks a stage and imports only that.
+
+    demonstration -> dataset -> teacher -> student -> rollout -> report
+
+Every stage is a Hydra app: `stillhand train task=avoiding policy=transformer seed=3` is the same as
+`python scripts/train.py task=avoiding policy=transformer seed=3`.
+"""
+
+import importlib
+import sys
+
+STAGES = {
+    "collect": "expert -> demonstrations",
+    "train": "demonstrations -> teacher, or a baseline without one",
+    "distill": "teacher -> mixture of experts",
+    "rollout": "policies -> paired rollouts and latency",
+    "report": "rollouts -> report.html and report.json",
+    "bench": "speed on this machine: bench data, bench train",
+    "table": "a published table, from demonstrations to Markdown: table avoiding",
+}
+# Stages whose first word is a name, and the setting it stands for: `stillhand bench data` is `name=data`.
+POSITIONAL = {"bench": "name", "table": "table"}
+
+
+def usage() -> str:
+    """What the command offers."""
+    rows = "\n".join(f"  {name:<9}{text}" for name, text in STAGES.items())
+    return (
+        f"usage: stillhand STAGE [key=value ...]\n\n{rows}\n\n"
+        "stillhand STAGE --help shows a stage's settings; stillhand STAGE --cfg job prints them resolved."
+    )
+
+
+def main() -> None:
+    """Run one stage; exit code 2 for an unknown one."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return
+    stage, *rest = arguments
+    if stage not in STAGES:
+        print(f"stillhand: no stage {stage!r}; expected one of {', '.join(STAGES)}", file=sys.stderr)
+        raise SystemExit(2)
+    if stage in POSITIONAL and rest and rest[0].isidentifier():
+        rest[0] = f"{POSITIONAL[stage]}={rest[0]}"
+    sys.argv = [f"stillhand {stage}", *rest]
+    importlib.import_module(f"stillhand.scripts.{stage}").main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Stage 6: rollouts -> report.html and report.json.
+
+`stillhand report run=runs/demo`: table, pictures and video of one run, in one file without outside links.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig
+
+from stillhand.scripts.stage import one_message, plain
+
+
+@dataclass
+class ReportConfig:
+    """Settings of a report.
+
+    Args:
+        task, policy: Configuration groups; `policy` only names the run's folder.
+        run: Folder with rollouts.
+        data: The demonstrations, drawn beside the controllers.
+        seed: Training seed, which only names the run's folder.
+        reference: Controller that the others are compared with.
+        student: Controller of the headline; null takes the first mixture that is no baseline.
+        video: Whether to render a clip.
+    """
+
+    task: Any = MISSING
+    policy: Any = MISSING
+    run: str = MISSING
+    data: str = MISSING
+    seed: int = 0
+    reference: str = "teacher-10"
+    student: str | None = None
+    video: bool = True
+
+
+ConfigStore.instance().store(name="report_schema", node=ReportConfig)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://stillhand.configs", config_name="report")
+@one_message
+def main(config: DictConfig) -> None:
+    """Write both files and print the table."""
+    import os
+
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    from stillhand.datasets.episodes import EpisodeStore
+    from stillhand.report.page import Demonstrations, write_report
+
+    settings = plain(config)
+    loaded = EpisodeStore.open(Path(settings["data"])).load()
+    starts = [0, *loaded.episode_ends[:-1]]
+    position = loaded.observation[:, 2:4]
+    paths = [position[start:end] for start, end in zip(starts, loaded.episode_ends, strict=True)]
+    shown = Demonstrations(paths, loaded.modes.tolist(), loaded.fingerprint)
+    run = Path(settings["run"])
+    json_path, html_path = write_report(
+        run, shown, settings["reference"], settings["student"], video=settings["video"]
+    )
+    print(f"wrote {json_path} and {html_path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""A training run's folder: what is there already, metrics line by line, checkpoints that appear whole.
+
+    RUN/metrics.jsonl              one JSON object per optimizer step
+    RUN/step-00008000/             the latest checkpoint
+
+Started again, a run continues from its latest checkpoint, and the lines of metrics beyond it are written
+again, equal to the bit. A folder of another configuration is refused, so nothing is overwritten.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from torch import Tensor
+
+from stillhand.core import checkpoint
+from stillhand.core.shapes import Info
+from stillhand.core.training import Settings, TrainState, derived_seed, optimize
+from stillhand.datasets.cache import open_mapped
+from stillhand.datasets.demonstrations import Demonstrations
+from stillhand.datasets.episodes import EpisodeStore
+from stillhand.datasets.loader import WindowLoader
+from stillhand.policies import checkpoint as policies
+from stillhand.policies.base import ChunkPolicy
+from stillhand.scripts.stage import at_least, commit, versions, writable_folder
+
+# What may differ between a killed run and its continuation.
+NOT_IN_CARD = ("out", "run", "data", "teacher", "threads", "tensorboard", "checkpoint_every", "mapped")
+COMPARED = ("run", "dataset", "teacher")  # parts of a card that a continuation must share
+
+StepObjective = Callable[[int, torch.Generator], tuple[Tensor, Info]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run.
+
+    Args:
+        folder: Where it lives.
+        card: What its checkpoints say, without step and files.
+        settings: Optimization.
+        seed: Of every draw.
+        checkpoint_every: Optimizer steps between checkpoints.
+        tensorboard: Also write event files (needs the extra `tensorboard`).
+    """
+
+    folder: Path
+    card: checkpoint.Card
+    settings: Settings
+    seed: int
+    checkpoint_every: int
+    tensorboard: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a method needs to train: data, a policy with fresh weights, and the run's folder."""
+
+    demonstrations: Demonstrations
+    loader: WindowLoader
+    policy: ChunkPolicy
+    run: Run
+
+
+def prepare(config: dict[str, Any]) -> Prepared:
+    """Open the data, build the policy and check the folder, before any work starts.
+
+    Args:
+        config: The stage's whole configuration, as plain data.
+
+    Raises:
+        ValueError: Names the setting, file or value that is wrong.
+    """
+    at_least(config, threads=1, checkpoint_every=1)
+    torch.set_num_threads(config["threads"])
+    path = Path(config["data"])
+    demonstrations = open_mapped(path) if config["mapped"] else EpisodeStore.open(path).load()
+    torch.manual_seed(config["seed"])
+    border = border_of(config)
+    policy = policies.build(border, config["model"], demonstrations.spec)
+    horizons = policy.observation_horizon, policy.prediction_horizon
+    loader = WindowLoader(demonstrations, *horizons, config["batch_size"], config["seed"])
+    card = {
+        **policies.describe(border, config["model"], demonstrations.spec),
+        "task": config["task"]["name"],
+        "method": config["name"],
+        "dataset": {"fingerprint": demonstrations.fingerprint, "episodes": demonstrations.episodes},
+        "run": {key: value for key, value in config.items() if key not in NOT_IN_CARD},
+        "versions": versions(),
+        "commit": commit(),
+        "command": " ".join(sys.argv),
+    }
+    settings = Settings(**{**config["training"], "restarts": tuple(config["training"]["restarts"])})
+    folder = writable_folder(config["out"])
+    run = Run(folder, card, settings, config["seed"], config["checkpoint_every"], config["tensorboard"])
+    return Prepared(demonstrations, loader, policy, run)
+
+
+def border_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Description of the policy's border: horizons of the task, encoder of the policy."""
+    return {
+        "_target_": "stillhand.policies.base.Border",
+        "observation_horizon": config["task"]["observation_horizon"],
+        "prediction_horizon": config["task"]["prediction_horizon"],
+        "encoder": config["policy"]["encoder"],
+    }
+
+
+def train(run: Run, policy: ChunkPolicy, objective: StepObjective) -> Path:
+    """Train to the last step, from wherever the folder stands; returns the last checkpoint.
+
+    Raises:
+        ValueError: If the folder holds a run of another configuration.
+    """
+    from tqdm import tqdm
+
+    state = TrainState(policy, run.settings)
+    spent = _resume(run, state)
+    writers = _Writers.open(run, state.step)
+    begun = time.process_time() - spent
+    generator = torch.Generator()
+
+    def seeded(step: int) -> tuple[Tensor, Info]:
+        return objective(step, generator.manual_seed(derived_seed(run.seed, step)))
+
+    interval_s = 1.0 if sys.stderr.isatty() else 30.0  # a log file wants few lines
+    bar = tqdm(total=run.settings.steps, initial=state.step, desc=run.folder.name, mininterval=interval_s)
+    for values in optimize(state, seeded, run.settings):
+        writers.write(values)
+        bar.update()
+        if state.step % run.checkpoint_every == 0 or state.step == run.settings.steps:
+            bar.set_postfix(loss=f"{values['loss']:.4f}")
+            writers.flush()
+            _save(run, state, time.process_time() - begun)
+    bar.close()
+    writers.close()
+    return checkpoint.steps(run.folder)[-1]
+
+
+def _save(run: Run, state: TrainState, cpu_seconds: float) -> None:
+    files = {"policy": state.average.state_dict(), "state": state.tensors()}
+    checkpoint.save(run.folder, state.step, files, {**run.card, "train_cpu_seconds": round(cpu_seconds, 2)})
+
+
+def _resume(run: Run, state: TrainState) -> float:
+    """Restore the latest checkpoint, if any; returns the CPU seconds it cost."""
+    if not checkpoint.steps(run.folder):
+        return 0.0
+    found = checkpoint.load(run.folder)
+    there, here = ({key: card.get(key) for key in COMPARED} for card in (found.card, run.card))
+    differing = _differences(there, here)
+    if differing:
+        raise ValueError(
+            f"{run.folder} holds a run of another configuration ({differing}); choose another out="
+        )
+    state.restore(found.tensors("state"), found.tensors("policy"), found.card["step"])
+    return float(found.card["train_cpu_seconds"])
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> str:
+    """Keys whose values differ, as `key: there -> here`."""
+    found = []
+    for key in sorted(set(there) | set(here)):
+        old, new = there.get(key), here.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found.append(_differences(old, new, f"{prefix}{key}."))
+        elif old != new:
+            found.append(f"{prefix}{key}: {old!r} there, {new!r} here")
+    return "; ".join(filter(None, found))
+
+
+class _Writers:
+    """metrics.jsonl, and TensorBoard when asked."""
+
+    def __init__(self, file: TextIO, board: Any) -> None:
+        self.file, self.board = file, board
+
+    @classmethod
+    def open(cls, run: Run, step: int) -> "_Writers":
+        path = run.folder / "metrics.jsonl"
+        kept = "".join(_lines_until(path, step))
+        checkpoint.write_text(path, kept)
+        board = None
+        if run.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            board = SummaryWriter(str(run.folder), purge_step=step)
+        return cls(path.open("a"), board)
+
+    def write(self, values: dict[str, float]) -> None:
+        self.file.write(json.dumps(values) + "\n")
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(f"train/{name}", value, values["step"])
+
+    def flush(self) -> None:
+        """To disk, before the checkpoint that counts on these lines."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        self.file.close()
+        if self.board is not None:
+            self.board.close()
+
+
+def _lines_until(path: Path, step: int) -> list[str]:
+    """Whole lines of steps 1 ... step; what a killed run wrote beyond its checkpoint is dropped."""
+    if not path.is_file():
+        return []
+    with path.open() as file:
+        return [line for _, line in zip(range(step), file, strict=False)]

@@ -1,0 +1,119 @@
+"""A published table, from demonstrations to Markdown: `stillhand table avoiding`.
+
+Every number comes from the same commands a user types; they are run here for several training seeds, two at
+a time, and continue where they were interrupted. Writes docs/benchmarks/NAME.json and NAME.md.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig
+
+from stillhand.core.checkpoint import write_text
+from stillhand.scripts.stage import commit, device, one_message, plain, writable_folder
+
+Command = list[str]
+
+
+@dataclass
+class TableConfig:
+    """Settings of a table.
+
+    Args:
+        table: Configuration group: which runs, seeds and rows.
+        run: Folder of the runs.
+        out: Path of the results without suffix.
+        processes: Trainings at a time, one thread each.
+        overrides: Further overrides of every training, for a quick look.
+        rollout_overrides: Further overrides of every rollout.
+    """
+
+    table: Any = MISSING
+    run: str = MISSING
+    out: str = MISSING
+    processes: int = 2
+    overrides: list[str] | None = None
+    rollout_overrides: list[str] | None = None
+
+
+ConfigStore.instance().store(name="table_schema", node=TableConfig)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://stillhand.configs", config_name="table")
+@one_message
+def main(config: DictConfig) -> None:
+    """Run whatever the table lacks, then write it."""
+    from stillhand.report.results import load_run
+    from stillhand.report.table import markdown, rows_of
+
+    settings = plain(config)
+    table, root, out = settings["table"], Path(settings["run"]), Path(settings["out"])
+    writable_folder(str(out.parent))
+    data = root / "demonstrations.zarr"
+    if not data.exists():
+        run_all([["collect", f"task={table['task']}", f"data={data}"]], 1)
+    extra = settings["overrides"] or []
+    for stage in ("train", "distill"):
+        run_all(trainings(stage, table, root, extra), settings["processes"])
+    runs = [root / f"seed-{seed}" for seed in table["seeds"]]
+    common = [f"task={table['task']}", f"controllers={table['controllers']}"]
+    evaluations = [["rollout", *common, f"run={run}", *(settings["rollout_overrides"] or [])] for run in runs]
+    run_all(evaluations, 1)  # one at a time: latency is measured here
+    rows = rows_of([load_run(run, table["reference"]) for run in runs])
+    about = {"device": device(), "commit": commit(), "command": " ".join(sys.argv), "rows": rows}
+    write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
+    write_text(out.with_suffix(".md"), markdown(table["title"], rows, notes(table, about)))
+    print(f"wrote {out.with_suffix('.json')} and {out.with_suffix('.md')}")
+
+
+def trainings(stage: str, table: dict[str, Any], root: Path, extra: Sequence[str]) -> list[Command]:
+    """One command per run and seed."""
+    common = [f"task={table['task']}", f"policy={table['policy']}", f"data={root / 'demonstrations.zarr'}"]
+    return [
+        [stage, *common, *overrides, f"seed={seed}", f"run={run}", f"out={run / name}", *extra]
+        for seed in table["seeds"]
+        for run in [root / f"seed-{seed}"]
+        for name, overrides in table[stage].items()
+    ]
+
+
+def run_all(commands: Sequence[Command], processes: int) -> None:
+    """Run stages as subprocesses.
+
+    Raises:
+        ValueError: If one fails; its own message is on stderr.
+    """
+    with ThreadPoolExecutor(processes) as pool:
+        list(pool.map(_run, commands))
+
+
+def _run(arguments: Command) -> None:
+    command = [sys.executable, "-m", "stillhand.scripts.main", *arguments]
+    if subprocess.run(command).returncode:
+        raise ValueError(f"failed: stillhand {' '.join(arguments)}")
+
+
+def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
+    """What a reader must know of the numbers."""
+    return [
+        f"Training seeds {', '.join(map(str, table['seeds']))}; commit {about['commit']}; {about['device']}, "
+        "one thread. Made by `" + about["command"] + "`.",
+        "",
+        "Success: Wilson interval over all episodes. Difference to the teacher, and entropy: mean and 95 % "
+        "bootstrap interval over (training seed, start). Entropy: of the modes of successful rollouts from one "
+        "start, mean over starts (Chao-Wang-Jost), in units of the logarithm of the number of modes. Calls to "
+        "training seconds: median (range) over seeds; latency is CPU time of one thread at batch 1, eager, "
+        "interleaved. A student's training seconds leave out its teacher.",
+    ]
+
+
+if __name__ == "__main__":
+    main()

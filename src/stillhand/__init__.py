@@ -1,0 +1,1 @@
+"""stillhand: diffusion policies, distilled into controllers fast enough for a robot."""

@@ -1,0 +1,145 @@
+"""A small synthetic run directory with known outcomes."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stillhand.envs.avoiding import MODES, decode_mode, start_position
+from stillhand.envs.experts import gap_centres
+from stillhand.envs.ledger import Ledger
+from stillhand.envs.results import EpisodeResult, write_results
+from stillhand.report.page import Demonstrations
+
+STEPS = 60
+
+
+@dataclass(frozen=True)
+class Fake:
+    """A controller whose outcomes are laid down: mode and success of every episode."""
+
+    method: str
+    calls: int
+    mode: Callable[[int], int]
+    success: Callable[[int], bool]
+    p50: float | None = None
+    experts: int = 0
+    baseline_of: str | None = None
+
+
+def path_of(mode: int, start: np.ndarray, rng: np.random.Generator, steps: int = STEPS) -> np.ndarray:
+    """A polyline through the gaps of a mode."""
+    xs = [
+        gap_centres(row)[gap] + rng.uniform(-0.01, 0.01)
+        for row, gap in enumerate(decode_mode(np.array([mode]))[0])
+    ]
+    corners = np.array(
+        [
+            start,
+            *[(x, y + dy) for x, y in zip(xs, (-0.1, 0.08, 0.26), strict=True) for dy in (-0.04, 0.04)],
+            (xs[-1], 0.36),
+        ]
+    )
+    t = np.linspace(0, len(corners) - 1, steps + 1)
+    return np.stack([np.interp(t, np.arange(len(corners)), axis) for axis in corners.T], 1).astype(np.float32)
+
+
+def build_run(folder: Path, fakes: dict[str, Fake], ledger: Ledger) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger.save(folder / "ledger.json")
+    for number, (name, fake) in enumerate(fakes.items()):
+        rng = np.random.default_rng(number)
+        write_results(folder / "rollouts" / name, [_episode(fake, row, rng) for row in ledger.rows])
+        write_json(folder / "rollouts" / name / "controller.json", _card(name, fake))
+        if fake.experts:
+            _write_mixture(folder / "mixtures", name, fake.experts)
+    timed = {n: _timing(f.p50) for n, f in fakes.items() if f.p50 is not None}
+    write_json(
+        folder / "latency.json", {"device": "test CPU", "threads": 1, "calls_timed": 50, "controllers": timed}
+    )
+    return folder
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _episode(fake: Fake, row: Any, rng: np.random.Generator) -> EpisodeResult:
+    i, start = row.episode, start_position(row.start_seed)
+    success = fake.success(i)
+    path = path_of(fake.mode(i), start, rng)
+    path = path if success else path[: STEPS // 2]
+    experts = tuple(int(k) for k in rng.integers(0, fake.experts, 5)) if fake.experts else ()
+    return EpisodeResult(
+        **vars(row), initial_state=(*start.tolist(), *start.tolist()), success=success,
+        mode=fake.mode(i) if success else -1, steps=len(path) - 1,
+        duration_s=0.035 * (len(path) - 1), path_length_m=0.7,
+        jerk_m_s3=None, boundary_jump=1.0,
+        latency_ms=0.1, experts=experts, path=path,
+    )  # fmt: skip
+
+
+def _card(name: str, fake: Fake) -> dict[str, Any]:
+    return {
+        "name": name, "method": fake.method, "calls": fake.calls, "parameters": 440_000,
+        "train_seconds": 103.0,
+        "action_horizon": 4, "checkpoint": f"{name}/last", "config": {"width": 256},
+        "command": f"stillhand rollout policy={name} <&>",
+        "commit": "0123abc", "device": "test CPU", "task": "avoiding", "seed": 0,
+        "baseline_of": fake.baseline_of,
+    }  # fmt: skip
+
+
+def _timing(p50: float) -> dict[str, Any]:
+    samples = p50 * np.exp(np.random.default_rng(0).gamma(1.5, 0.06, 200))
+    p50, p95, p99, top = np.percentile(samples, [50, 95, 99, 100]).round(4)
+    return {"p50": p50, "p95": p95, "p99": p99, "max": top, "samples": samples.round(4).tolist()}
+
+
+def _write_mixture(folder: Path, name: str, k: int) -> None:
+    folder.mkdir(exist_ok=True)
+    x, y = np.meshgrid(np.arange(0.3, 0.71, 0.04), np.arange(-0.28, 0.34, 0.04))
+    position = np.stack([x.ravel(), y.ravel()], 1)
+    heading = np.linspace(0.25, 0.75, k) * np.pi
+    centres = np.linspace(0.3, 0.7, k)
+    gate = np.exp(-((position[:, :1] - centres) ** 2) / 0.01)
+    along = np.linspace(0, 0.06, 9)[:, None] * np.stack([np.cos(heading), np.sin(heading)], 1)[:, None, :]
+    mean_path = position[:, None, None, :] + along
+    np.savez(
+        folder / f"{name}.npz", position=position, gate=gate / gate.sum(1, keepdims=True), mean_path=mean_path
+    )
+
+
+FAKES = {
+    "teacher-10": Fake("diffusion", 10, mode=lambda i: i % MODES, success=lambda i: i % 8 != 3, p50=3.8),
+    "teacher-100": Fake(
+        "diffusion", 100, mode=lambda i: (i * 5) % MODES, success=lambda i: i % 8 != 3, p50=38.0
+    ),
+    "vdd": Fake("vdd", 1, mode=lambda i: (i * 7) % MODES, success=lambda i: i % 12 != 5, p50=0.6, experts=4),
+    "bc": Fake("bc-mse", 1, mode=lambda i: 9, success=lambda i: True, baseline_of="teacher-10"),
+}
+
+
+@pytest.fixture(scope="session")
+def pristine_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two teachers, a mixture with four experts, and a collapsed baseline without measured latency."""
+    return build_run(tmp_path_factory.mktemp("run"), FAKES, Ledger.grouped(starts=2, rollouts=12, seed=5))
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, pristine_run: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(pristine_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def demonstrations() -> Demonstrations:
+    rng = np.random.default_rng(1)
+    start = np.array([0.525, -0.28])
+    paths = [path_of(i, start, rng, steps=40 + i) for i in range(MODES)]
+    return Demonstrations(paths, list(range(MODES)), fingerprint="f00d")

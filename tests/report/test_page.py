@@ -1,0 +1,158 @@
+"""The page: self-contained, escaped, true to report.json, and working in a browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stillhand.report import page
+from stillhand.report.page import Demonstrations, write_report
+from stillhand.report.summary import summarize
+from stillhand.report.video import Video, side_by_side
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--virtual-time-budget=4000",
+]
+CHECK = """
+<script>
+addEventListener("load", async () => {
+  const wait = milliseconds => new Promise(resolve => setTimeout(resolve, milliseconds));
+  const clips = [...document.querySelectorAll("video")];
+  for (let i = 0; i < 40 && clips.some(clip => clip.readyState < 1 && !clip.error); i++) await wait(50);
+  const heads = [...document.querySelectorAll("#table thead th")];
+  const names = () => [...document.querySelectorAll("#table tbody th")].map(cell => cell.textContent);
+  const before = names();
+  heads[2].querySelector("button").click();
+  const result = {
+    errors: window.failures,
+    images: [...document.images].map(image => [image.naturalWidth, image.alt.length]),
+    videos: clips.map(clip => [clip.readyState, clip.videoWidth, clip.error && clip.error.message]),
+    requests: performance.getEntriesByType("resource")
+      .map(entry => entry.name).filter(name => !name.startsWith("data:")),
+    width: [document.documentElement.scrollWidth, innerWidth],
+    before, sorted: names(), order: heads[2].getAttribute("aria-sort"),
+  };
+  const out = document.createElement("pre");
+  out.id = "checked";
+  out.textContent = JSON.stringify(result);
+  document.body.append(out);
+});
+</script>
+"""
+COUNT_FAILURES = (
+    "<script>window.failures = []; addEventListener('error', e => failures.push(e.message), true);</script>"
+)
+
+
+def fake_clip(names: list[str], paths: object) -> Video:
+    frames = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3)).astype(np.uint8)
+    return side_by_side([frames, frames], names, 28.0, "two controllers")
+
+
+def no_clip(names: list[str], paths: object) -> Video:
+    raise RuntimeError("no display <here>")
+
+
+@pytest.fixture
+def report(
+    run_folder: Path, demonstrations: Demonstrations, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
+    monkeypatch.setattr(page, "compare", fake_clip)
+    return write_report(run_folder, demonstrations)
+
+
+def test_files_and_content(report: tuple[Path, Path], run_folder: Path) -> None:
+    written, html = report[0], report[1].read_text(encoding="utf-8")
+    assert [path.name for path in report] == ["report.json", "report.html"]
+    assert json.loads(written.read_text(encoding="utf-8")) == summarize(run_folder)
+    assert not list(run_folder.glob("*.tmp"))
+    for text in ("22/24", "f00d", "ledger", "vdd against teacher-10", "bc succeeds", "test CPU", "0123abc"):
+        assert text in html, text
+    assert "policy=vdd &lt;&amp;&gt;" in html and "<&>" not in html  # the commands hold <&>
+    assert len(html) < 6e6
+
+
+def test_page_needs_nothing_from_outside(report: tuple[Path, Path]) -> None:
+    html = report[1].read_text(encoding="utf-8")
+    sources = re.findall(r'(?:src|href|poster)="([^"]*)"', html)
+    assert sources and all(source.startswith(("data:", "#")) for source in sources)
+    assert "http://" not in re.sub(r"base64,[^\"]*", "", html) and "url(" not in html
+
+
+def test_page_is_accessible(report: tuple[Path, Path]) -> None:
+    html = report[1].read_text(encoding="utf-8")
+    assert '<html lang="en">' in html and 'name="viewport"' in html
+    assert html.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+"', html)) == 4
+    table = html[html.index("<table") : html.index("</table>")]
+    assert all("scope=" in head for head in re.findall(r"<th[^e][^>]*>", table)) and "<caption>" in table
+
+
+def test_page_without_video_or_latency_or_mixture(
+    run_folder: Path, demonstrations: Demonstrations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "compare", no_clip)
+    (run_folder / "latency.json").unlink()
+    (run_folder / "mixtures/vdd.npz").unlink()
+    html = write_report(run_folder, demonstrations)[1].read_text(encoding="utf-8")
+    assert "no video: no display &lt;here&gt;" in html
+    assert "Latency was not measured" in html and "No mixture was probed" in html
+
+
+def test_nothing_is_written_for_a_bad_run(run_folder: Path, demonstrations: Demonstrations) -> None:
+    (run_folder / "report.json").write_text("old", encoding="utf-8")
+    (run_folder / "rollouts/bc/paths.npz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"bc/paths\.npz"):
+        write_report(run_folder, demonstrations)
+    assert (run_folder / "report.json").read_text(encoding="utf-8") == "old"
+    assert not (run_folder / "report.html").exists()
+
+
+def test_unknown_student(run_folder: Path, demonstrations: Demonstrations) -> None:
+    with pytest.raises(ValueError, match="controller 'nobody'"):
+        write_report(run_folder, demonstrations, student="nobody")
+
+
+def test_demonstrations_need_a_mode_each(demonstrations: Demonstrations) -> None:
+    with pytest.raises(ValueError, match="24 paths, 23 modes"):
+        Demonstrations(demonstrations.paths, demonstrations.modes[:-1])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: the page was not opened")
+def test_in_a_browser(report: tuple[Path, Path], tmp_path: Path) -> None:
+    html = report[1].read_text(encoding="utf-8")
+    copy = tmp_path / "checked.html"
+    html = html.replace("<head>", "<head>" + COUNT_FAILURES, 1).replace("</body>", CHECK + "</body>", 1)
+    copy.write_text(html, encoding="utf-8")
+    shot = tmp_path / "page.png"
+    dom = browse(tmp_path, copy, "--dump-dom", f"--screenshot={shot}", "--window-size=500,900")
+    found = re.search(r'<pre id="checked">(.*?)</pre>', dom, re.S)
+    assert found, dom[-2000:]
+    result = json.loads(found[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
+    assert result["errors"] == [] and result["requests"] == []
+    assert len(result["images"]) == 4 and all(width > 0 and alt > 0 for width, alt in result["images"])
+    assert len(result["videos"]) == 1 and all(
+        state >= 1 and width > 0 for state, width, _ in result["videos"]
+    )
+    assert result["width"][0] <= result["width"][1]  # no sideways scrolling of the page on a phone
+    assert result["sorted"] == ["bc", "vdd", "teacher-10", "teacher-100"] and result["order"] == "descending"
+    assert np.asarray(Image.open(shot).convert("L")).std() > 10
+
+
+def browse(home: Path, file: Path, *flags: str) -> str:
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={home / 'profile'}", *flags, file.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout

@@ -1,0 +1,60 @@
+"""Clips decode to what was put in."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
+
+from stillhand.report import video
+from stillhand.report.video import encode, side_by_side, spaced
+
+
+def moving_bar(length: int, height: int = 48, width: int = 65) -> np.ndarray:
+    frames = np.full((length, height, width, 3), 230, np.uint8)
+    for t, frame in enumerate(frames):
+        frame[:, 2 * t : 2 * t + 6] = (200, 30, 30)
+    return frames
+
+
+def decode(clip: bytes, path: Path, height: int, width: int) -> tuple[np.ndarray, str]:
+    path.write_bytes(clip)
+    command = [get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    return np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3), done.stderr.decode()
+
+
+def test_encoded_frames_decode_again(tmp_path: Path) -> None:
+    frames = moving_bar(12, 48, 64)
+    decoded, facts = decode(encode(frames, fps=28.0), tmp_path / "clip.mp4", 48, 64)
+    assert decoded.shape == frames.shape
+    assert "28 fps" in facts and "yuv420p" in facts and "h264" in facts
+    assert np.abs(decoded.astype(int) - frames).mean() < 12
+
+
+def test_shorter_half_holds_its_last_frame(tmp_path: Path) -> None:
+    clip = side_by_side([moving_bar(12), moving_bar(4)], ["one", "two"], 28.0, "two clips")
+    height, width = 48 + video.CAPTION_PX, 2 * 65 + video.GAP_PX
+    decoded = decode(clip.clip.data, tmp_path / "clip.mp4", height, width)[0].astype(int)
+    assert len(decoded) == 12 and clip.clip.mime == "video/mp4"
+    right = decoded[:, video.CAPTION_PX :, 65 + video.GAP_PX :]
+    assert np.abs(right[5] - right[11]).mean() < 3
+    assert np.abs(decoded[5, :, :65] - decoded[11, :, :65]).mean() > 10
+    assert clip.poster.data[:2] == b"\xff\xd8"
+
+
+def test_too_large_a_clip_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "LIMIT_BYTES", 100)
+    with pytest.raises(ValueError, match="expected at most 100"):
+        side_by_side([moving_bar(3)], ["one"], 28.0, "one")
+
+
+def test_titles_must_match_clips() -> None:
+    with pytest.raises(ValueError, match="1 clips for 2 titles"):
+        side_by_side([moving_bar(3)], ["one", "two"], 28.0, "one")
+
+
+def test_spaced_episodes_span_the_ledger() -> None:
+    assert spaced(480, 4) == [0, 160, 319, 479]
+    assert spaced(2, 5) == [0, 1]
