@@ -58,8 +58,13 @@ def save(run: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], card: 
         step: Names the checkpoint; must exceed the steps already there.
         files: File name without suffix -> named tensors.
         card: JSON-serializable description; `schema`, `step` and `files` are added.
+
+    Raises:
+        ValueError: If the run has a checkpoint of this or a later step; nothing was written.
     """
     final = run / f"step-{step:08d}"
+    if later := [path for path in steps(run) if path.name >= final.name]:
+        raise ValueError(f"step is {step}, but {later[-1]} is there already")
     hidden = run / f".writing-{step:08d}"
     shutil.rmtree(hidden, ignore_errors=True)
     hidden.mkdir(parents=True)
@@ -73,8 +78,10 @@ def save(run: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], card: 
         _flush(path)
     os.rename(hidden, final)
     _flush(run)
-    for old in steps(run)[:-1]:
-        shutil.rmtree(old)
+    # Also what a run killed in this function left half written or half removed.
+    for old in [*run.glob("step-*"), *run.glob(".writing-*")]:
+        if old != final:
+            shutil.rmtree(old)
     return final
 
 

@@ -34,8 +34,6 @@ def construct(node: Mapping[str, Any], allowed: Allowed, **runtime: Any) -> Any:
     Raises:
         ValueError: Names the target and the offending key, value or type.
     """
-    if not isinstance(node, Mapping):
-        raise ValueError(f"expected a mapping with _target_, got {node!r}")
     name = node.get("_target_")
     if not isinstance(name, str) or name not in allowed:
         raise ValueError(f"_target_ {name!r} is not on the allow-list: {', '.join(sorted(allowed))}")

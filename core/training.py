@@ -18,6 +18,8 @@ from stillhand.core.shapes import Info
 
 Objective = Callable[[int], tuple[Tensor, Info]]
 """step -> (per-sample loss (b,), diagnostics)."""
+Metrics = dict[str, int | float]
+"""One line of metrics: step, learning_rate, loss, gradient_norm and the loss's diagnostics."""
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps per parameter, by its own names
 
 
@@ -31,7 +33,8 @@ class Settings:
         weight_decay: Of AdamW, on every parameter.
         clip_norm: Gradients are scaled down to this norm.
         ema_decay: Cap of the average's decay.
-        restarts: Steps at which the cosine starts again from its peak.
+        restarts: Steps at which the cosine starts again.
+        restart_scale: Peak of each restart relative to the one before.
         bfloat16: Run networks under bfloat16 autocast; weights and moments stay float32.
     """
 
@@ -42,10 +45,11 @@ class Settings:
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     restarts: tuple[int, ...] = ()
+    restart_scale: float = 1.0
     bfloat16: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "learning_rate", "clip_norm"):
+        for name in ("steps", "learning_rate", "clip_norm", "restart_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("warmup_steps", "weight_decay"):
@@ -62,7 +66,8 @@ def learning_rate(settings: Settings, step: int) -> float:
     edges = [settings.warmup_steps, *settings.restarts, settings.steps]
     begin = max(edge for edge in edges[:-1] if edge <= step)
     end = min(edge for edge in edges[1:] if edge > step)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
+    peak = settings.learning_rate * settings.restart_scale ** sum(edge <= step for edge in settings.restarts)
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
 
 
 def ema_decay(step: int, cap: float) -> float:
@@ -145,7 +150,7 @@ def _moment(tensors: dict[str, Tensor], key: str, name: str, parameter: Tensor) 
     return saved.clone()
 
 
-def optimize(state: TrainState, objective: Objective, settings: Settings) -> Iterator[dict[str, float]]:
+def optimize(state: TrainState, objective: Objective, settings: Settings) -> Iterator[Metrics]:
     """Run the remaining steps; yield the step's number, loss and diagnostics after each.
 
     Raises:

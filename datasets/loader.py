@@ -13,7 +13,7 @@ from jaxtyping import Int
 from stillhand.datasets import shuffle
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.schema import Array, Batch
-from stillhand.datasets.windows import action_rows, check_horizons, locate, observation_rows
+from stillhand.datasets.windows import action_rows, boundaries, check_horizons, locate, observation_rows
 
 
 class WindowLoader:
@@ -50,7 +50,7 @@ class WindowLoader:
         # a memory map seen as a plain array: the subclass costs 2 us more per read
         self._observation = np.asarray(demonstrations.observation)
         self._action = np.asarray(demonstrations.action)
-        self._ends = demonstrations.episode_ends
+        self._bounds = boundaries(demonstrations.episode_ends)
 
     def __len__(self) -> int:
         """Number of windows, that is of positions per epoch."""
@@ -78,7 +78,7 @@ class WindowLoader:
         return self._gather(windows)
 
     def _gather(self, windows: Int[Array, " b"]) -> Batch:
-        first, last = locate(self._ends, windows)
+        first, last = locate(self._bounds, windows)
         actions, valid = action_rows(windows, last, self.prediction_horizon)
         observations = observation_rows(windows, first, self.observation_horizon)
         return Batch(

@@ -16,13 +16,22 @@ from jaxtyping import Bool, Int, Int64
 from stillhand.datasets.schema import Array
 
 
+def boundaries(episode_ends: Int64[Array, " episodes"]) -> Int64[Array, " episodes_plus_1"]:
+    """Where episodes start and end: 0, then the exclusive ends."""
+    return np.concatenate([[0], episode_ends])
+
+
 def locate(
-    episode_ends: Int64[Array, " episodes"], windows: Int[Array, " b"]
+    bounds: Int64[Array, " episodes_plus_1"], windows: Int[Array, " b"]
 ) -> tuple[Int[Array, " b"], Int[Array, " b"]]:
-    """First and last row of each window's episode."""
-    episode = np.searchsorted(episode_ends, windows, side="right")
-    first = np.where(episode > 0, episode_ends[episode - 1], 0)
-    return first, episode_ends[episode] - 1
+    """First and last row of each window's episode.
+
+    Args:
+        bounds: See `boundaries`.
+        windows: Time steps 0 ... bounds[-1] - 1.
+    """
+    after = bounds.searchsorted(windows, side="right")
+    return bounds.take(after - 1), bounds.take(after) - 1
 
 
 def observation_rows(

@@ -7,7 +7,7 @@ is all they share.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -30,6 +30,7 @@ class Step:
     success: Bool[Array, " n"]
 
 
+@runtime_checkable
 class BatchEnv(Protocol):
     """n independent episodes of one task, stepped together in one process."""
 
@@ -61,6 +62,7 @@ class BatchEnv(Protocol):
         ...
 
 
+@runtime_checkable
 class Policy(Protocol):
     """What a rollout needs of a controller."""
 

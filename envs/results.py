@@ -150,7 +150,7 @@ def _fits(name: str, value: object) -> bool:
 
 def _read_paths(path: Path) -> Float[Array, "n t_plus_1 2"]:
     try:
-        with np.load(path) as content:  # allow_pickle stays False
+        with open(path, "rb") as file, np.load(file) as content:  # allow_pickle stays False
             paths: Array = content["path"]
     except (KeyError, zipfile.BadZipFile, EOFError, ValueError) as error:
         raise ValueError(f"{path}: no readable array `path`: {error}") from error

@@ -72,6 +72,9 @@ def load(path: Path, spec: Spec | None = None) -> tuple[ChunkPolicy, checkpoint.
         ValueError: If the checkpoint is absent, corrupt, of another schema or of another task.
     """
     found = checkpoint.load(path)
+    for key in ("spec", "border", "policy"):
+        if not isinstance(found.card.get(key), dict):
+            raise ValueError(f"{found.folder}: the card's {key} is {found.card.get(key)!r}, expected a mapping")
     try:
         own = Spec(**found.card["spec"])
         policy = build(found.card["border"], found.card["policy"], own)

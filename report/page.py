@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.colors import to_rgb
 
 from stillhand.datasets.schema import Array
 from stillhand.report import figures
@@ -28,8 +29,9 @@ from stillhand.report.findings import findings, headline, percent, pick_student,
 from stillhand.report.maps import Map, pad_paths, trajectories
 from stillhand.report.mixture_map import mixture_map
 from stillhand.report.results import Controller, Run, load_run
+from stillhand.report.style import FAILED
 from stillhand.report.summary import REFERENCE, summarize_run
-from stillhand.report.video import Video, compare
+from stillhand.report.video import Cast, Video, compare
 
 LIBRARIES = ("stillhand", "mujoco", "numpy", "torch")
 
@@ -148,10 +150,17 @@ def _clip(run: Run, student: str | None) -> tuple[Video | None, str]:
     shown = [c for c in run.controllers if c.card.name in (run.reference, student)]
     if len(shown) < 2:
         return None, "there is only one controller"
+    first = run.controllers[0].results[0]
     try:
-        return compare([c.card.name for c in shown], [[r.path for r in c.results] for c in shown]), ""
-    except (ImportError, RuntimeError) as error:  # no graphics on this machine: the page stands without
+        return compare([_cast(c) for c in shown], first.duration_s / first.steps), ""
+    except RuntimeError as error:  # no graphics on this machine: the page stands without
         return None, str(error)
+
+
+def _cast(controller: Controller) -> Cast:
+    inks = avoiding_arena().mode_colours
+    colours = [inks[r.mode] if r.success and r.mode >= 0 else to_rgb(FAILED) for r in controller.results]
+    return Cast(controller.card.name, [result.path for result in controller.results], colours)
 
 
 def _provenance(summary: dict[str, Any], demonstrations: Demonstrations) -> list[tuple[str, Any]]:

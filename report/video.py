@@ -17,11 +17,14 @@ from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 from stillhand.datasets.schema import Array
-from stillhand.report.style import Picture
+from stillhand.envs.render import render_paths
+from stillhand.report.style import Colour, Picture
 
 LIMIT_BYTES = 1_500_000
 CAPTION_PX = 36
 GAP_PX = 8
+EPISODES = 12
+EVERY = 2  # control steps per frame
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,42 @@ class Video:
     poster: Picture
 
 
-def compare(names: Sequence[str], paths: Sequence[Sequence[Float[Array, "_ 2"]]]) -> Video:
-    """Render the same few episodes of every controller, one beside the other.
+@dataclass(frozen=True)
+class Cast:
+    """Rollouts of one controller, in the order of the ledger.
 
     Args:
-        names: Of the controllers.
-        paths: Of each controller's episodes, in the order of the ledger, metres.
+        title: What stands above the clip.
+        paths: Positions at every control step, metres.
+        colours: One per path.
+    """
+
+    title: str
+    paths: Sequence[Float[Array, "_ 2"]]
+    colours: Sequence[Colour]
+
+
+def compare(casts: Sequence[Cast], step_s: float) -> Video:
+    """Render the same few episodes of every controller, one beside the other, in real time.
+
+    Args:
+        casts: Controllers that played the same ledger.
+        step_s: Control period, seconds.
 
     Raises:
-        RuntimeError: When this machine cannot render.
+        RuntimeError: When this machine cannot render, or the clip grows too large.
     """
-    raise RuntimeError("todo")
+    shown = spaced(min(len(cast.paths) for cast in casts), EPISODES)
+    halves = [
+        render_paths([cast.paths[i] for i in shown], [cast.colours[i] for i in shown], every=EVERY)
+        for cast in casts
+    ]
+    titles = [cast.title for cast in casts]
+    alt = (
+        f"{' beside '.join(titles)}: {len(shown)} rollouts each, the same episodes of the ledger, "
+        "in real time; colours are modes, grey did not succeed."
+    )
+    return side_by_side(halves, titles, 1 / (EVERY * step_s), alt)
 
 
 def side_by_side(
@@ -57,7 +85,8 @@ def side_by_side(
         alt: The clip in words.
 
     Raises:
-        ValueError: When there is nothing to show or the encoded clip exceeds `LIMIT_BYTES`.
+        ValueError: When there is nothing to show.
+        RuntimeError: When the encoded clip exceeds `LIMIT_BYTES`.
     """
     if not halves or len(halves) != len(titles):
         raise ValueError(f"halves: {len(halves)} clips for {len(titles)} titles, expected one title per clip")
@@ -68,7 +97,7 @@ def side_by_side(
     frames = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]  # 4:2:0 needs even sides
     clip = encode(frames, fps)
     if len(clip) > LIMIT_BYTES:
-        raise ValueError(f"clip of {len(clip)} bytes, expected at most {LIMIT_BYTES}")
+        raise RuntimeError(f"clip of {len(clip)} bytes, expected at most {LIMIT_BYTES}")
     return Video(
         Picture(clip, "video/mp4", alt), Picture(_jpeg(frames[int(0.6 * length)]), "image/jpeg", alt)
     )
@@ -89,11 +118,6 @@ def encode(frames: UInt8[Array, "t y x 3"], fps: float) -> bytes:
 def spaced(n: int, count: int) -> list[int]:
     """`count` (or n, if fewer) episode numbers spread evenly over 0..n-1."""
     return [int(i) for i in np.linspace(0, n - 1, min(count, n)).round()]
-
-
-def longest(paths: Float[Array, "n t 2"]) -> int:
-    """Steps until the last of the paths has ended."""
-    return int(np.isfinite(paths[..., 0]).sum(1).max())
 
 
 def _held(frames: UInt8[Array, "t y x 3"], length: int) -> UInt8[Array, "{length} y x 3"]:

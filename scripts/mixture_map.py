@@ -36,4 +36,4 @@ def write_map(policy: MixturePolicy, path: Path) -> None:
 def _grid() -> Float[Array, "p 2"]:
     (left, right), (near, far) = WORKSPACE_M
     x, y = np.meshgrid(np.linspace(left, right, GRID[0]), np.linspace(near, far, GRID[1]))
-    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
+    return np.column_stack([x.ravel(), y.ravel()]).astype(np.float32, copy=False)

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from stillhand.core import checkpoint
 from stillhand.core.shapes import Info
-from stillhand.core.training import Settings, TrainState, derived_seed, optimize
+from stillhand.core.training import Metrics, Settings, TrainState, derived_seed, optimize
 from stillhand.datasets.cache import open_mapped
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.episodes import EpisodeStore
@@ -122,7 +123,6 @@ def train(run: Run, policy: ChunkPolicy, objective: StepObjective) -> Path:
 
     state = TrainState(policy, run.settings)
     spent = _resume(run, state)
-    writers = _Writers.open(run, state.step)
     begun = time.process_time() - spent
     generator = torch.Generator()
 
@@ -130,16 +130,19 @@ def train(run: Run, policy: ChunkPolicy, objective: StepObjective) -> Path:
         return objective(step, generator.manual_seed(derived_seed(run.seed, step)))
 
     interval_s = 1.0 if sys.stderr.isatty() else 30.0  # a log file wants few lines
-    bar = tqdm(total=run.settings.steps, initial=state.step, desc=run.folder.name, mininterval=interval_s)
-    for values in optimize(state, seeded, run.settings):
-        writers.write(values)
-        bar.update()
-        if state.step % run.checkpoint_every == 0 or state.step == run.settings.steps:
-            bar.set_postfix(loss=f"{values['loss']:.4f}")
-            writers.flush()
-            _save(run, state, time.process_time() - begun)
-    bar.close()
-    writers.close()
+    with (
+        closing(_Writers.open(run, state.step)) as writers,
+        tqdm(
+            total=run.settings.steps, initial=state.step, desc=run.folder.name, mininterval=interval_s
+        ) as bar,
+    ):
+        for values in optimize(state, seeded, run.settings):
+            writers.write(values)
+            bar.update()
+            if state.step % run.checkpoint_every == 0 or state.step == run.settings.steps:
+                bar.set_postfix(loss=f"{values['loss']:.4f}")
+                writers.flush()
+                _save(run, state, time.process_time() - begun)
     return checkpoint.steps(run.folder)[-1]
 
 
@@ -193,7 +196,7 @@ class _Writers:
             board = SummaryWriter(str(run.folder), purge_step=step)
         return cls(path.open("a"), board)
 
-    def write(self, values: dict[str, float]) -> None:
+    def write(self, values: Metrics) -> None:
         self.file.write(json.dumps(values) + "\n")
         if self.board is not None:
             for name, value in values.items():

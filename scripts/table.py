@@ -108,10 +108,10 @@ def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
         "one thread. Made by `" + about["command"] + "`.",
         "",
         "Success: Wilson interval over all episodes. Difference to the teacher, and entropy: mean and 95 % "
-        "bootstrap interval over (training seed, start). Entropy: of the modes of successful rollouts from one "
-        "start, mean over starts (Chao-Wang-Jost), in units of the logarithm of the number of modes. Calls to "
-        "training seconds: median (range) over seeds; latency is CPU time of one thread at batch 1, eager, "
-        "interleaved. A student's training seconds leave out its teacher.",
+        "bootstrap interval over (training seed, start). Entropy: of the modes of successful rollouts from "
+        "one start, mean over starts (Chao-Wang-Jost), in units of the logarithm of the number of modes. "
+        "Calls to training seconds: median (range) over seeds; latency is CPU time of one thread at batch "
+        "1, eager, interleaved. A student's training seconds leave out its teacher.",
     ]
 
 

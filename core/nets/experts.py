@@ -29,7 +29,7 @@ class MixtureHead(nn.Module):
         initial_std: Standard deviation at the start of training.
 
     Raises:
-        ValueError: If experts < 1, the covariance is neither, or not 0 < min_std < initial_std.
+        ValueError: If experts < 1 or not 0 < min_std < initial_std.
     """
 
     def __init__(
@@ -46,8 +46,6 @@ class MixtureHead(nn.Module):
         super().__init__()
         if experts < 1:
             raise ValueError(f"a mixture needs at least 1 expert, got experts={experts}")
-        if covariance not in ("diagonal", "step"):
-            raise ValueError(f"covariance must be 'diagonal' or 'step', got {covariance!r}")
         if not 0 < min_std < initial_std:
             raise ValueError(f"need 0 < min_std < initial_std, got {min_std} and {initial_std}")
         self.experts, self.min_std = experts, min_std

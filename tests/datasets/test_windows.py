@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillhand.datasets.windows import action_rows, check_horizons, locate, observation_rows
+from stillhand.datasets.windows import action_rows, boundaries, check_horizons, locate, observation_rows
 
 Lengths = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 Horizon = st.integers(1, 12)
@@ -36,7 +36,7 @@ def reference(
 def test_windows_equal_the_reference(lengths: list[int], to: int, h: int) -> None:
     ends = np.cumsum(lengths, dtype=np.int64)
     windows = np.arange(ends[-1])
-    first, last = locate(ends, windows)
+    first, last = locate(boundaries(ends), windows)
     observations, actions, valid = reference(lengths, to, h)
     assert observation_rows(windows, first, to).tolist() == observations
     rows, mask = action_rows(windows, last, h)
@@ -50,7 +50,7 @@ def test_no_window_crosses_an_episode_whatever_the_order(
 ) -> None:
     ends = np.cumsum(lengths, dtype=np.int64)
     windows = np.random.default_rng(seed).permutation(ends[-1])
-    first, last = locate(ends, windows)
+    first, last = locate(boundaries(ends), windows)
     label = np.repeat(np.arange(len(lengths)), lengths)
     rows, valid = action_rows(windows, last, h)
     seen = observation_rows(windows, first, to)
@@ -64,7 +64,7 @@ def test_no_window_crosses_an_episode_whatever_the_order(
 
 def test_an_example_by_hand() -> None:
     ends = np.array([3, 5])
-    first, last = locate(ends, np.array([0, 2, 3]))
+    first, last = locate(boundaries(ends), np.array([0, 2, 3]))
     assert first.tolist() == [0, 0, 3] and last.tolist() == [2, 2, 4]
     assert observation_rows(np.array([0, 2, 3]), first, 2).tolist() == [[0, 0], [1, 2], [3, 3]]
     rows, valid = action_rows(np.array([0, 2, 3]), last, 3)
@@ -92,6 +92,6 @@ def test_a_horizon_below_one_is_refused(to: int, h: int, name: str) -> None:
 
 def test_locate_finds_every_step_of_many_episodes() -> None:
     ends = np.cumsum(np.random.default_rng(0).integers(1, 400, size=500))
-    first, last = locate(ends, np.arange(ends[-1]))
+    first, last = locate(boundaries(ends), np.arange(ends[-1]))
     for start, end in pairwise([0, *ends.tolist()]):
         assert (first[start:end] == start).all() and (last[start:end] == end - 1).all()

@@ -106,11 +106,11 @@ def test_groups_of_two_columns_and_a_seed() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.random(60) < 0.8, rng.random(60) < 0.6
     groups = np.stack([np.arange(60) // 30, np.arange(60) // 5 % 6], axis=1)
-    first = clustered_difference(a, b, groups, seed=1)
-    assert first == clustered_difference(a, b, groups, seed=1) != clustered_difference(a, b, groups, seed=2)
+    first = clustered_difference(a, b, groups, resamples=99, seed=1)
+    assert first == clustered_difference(a, b, groups, resamples=99, seed=1)
+    assert first != clustered_difference(a, b, groups, resamples=99, seed=2)
     assert first[0] == pytest.approx(a.mean() - b.mean())
-    joined = clustered_difference(a, b, groups @ [6, 1], seed=1)
-    assert joined == first
+    assert first == clustered_difference(a, b, groups @ [6, 1], resamples=99, seed=1)
     with pytest.raises(ValueError, match="one group per value"):
         clustered_mean(np.zeros(0), np.zeros(0))
 
@@ -134,9 +134,9 @@ def test_one_observed_mode_has_no_entropy(estimator: Estimator, n: int) -> None:
 def test_expectation_at_twenty_rollouts(reachable: int, expected: tuple[float, ...]) -> None:
     """Uniform laws on some of 24 modes; only the last estimator comes near log(reachable) / log 24."""
     rng = np.random.default_rng(0)
-    draws = [np.bincount(rng.integers(reachable, size=20), minlength=24) for _ in range(1500)]
+    draws = [np.bincount(rng.integers(reachable, size=20), minlength=24) for _ in range(800)]
     means = [np.mean([estimator(counts, 24) for counts in draws]) for estimator in ESTIMATORS]
-    np.testing.assert_allclose(means, expected, atol=0.008)
+    np.testing.assert_allclose(means, expected, atol=0.012)
     assert abs(means[2] - np.log(reachable) / np.log(24)) < 0.025
 
 
@@ -168,7 +168,7 @@ def test_chao_wang_jost_is_stable_for_long_runs(once: int, twice: int) -> None:
 
 @pytest.mark.parametrize(("counts", "modes"), [([0, 0], 2), ([1, 1, 1], 2), ([1], 1), ([-1, 2], 2)])
 def test_refuses_counts_that_are_none(counts: list[int], modes: int) -> None:
-    with pytest.raises(ValueError, match="need counts of 2 modes or more"):
+    with pytest.raises(ValueError, match="need 2 modes or more and counts of at most as many"):
         plug_in(np.array(counts), modes)
 
 
@@ -206,7 +206,7 @@ def test_effective_modes_is_unbiased() -> None:
 
 
 def test_refuses_a_success_without_a_mode() -> None:
-    with pytest.raises(ValueError, match=r"a success has a mode in 0\.\.3, got \[-1"):
+    with pytest.raises(ValueError, match=r"a successful rollout has a mode in 0\.\.3, got \[-1"):
         pooled_entropy(MODES, np.ones(12, dtype=bool), 4)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from stillhand.envs.avoiding import MODES, decode_mode, start_position
 from stillhand.envs.experts import gap_centres
 from stillhand.envs.ledger import Ledger
 from stillhand.envs.results import EpisodeResult, write_results
+from stillhand.report import style
 from stillhand.report.page import Demonstrations
 
 STEPS = 60
@@ -125,6 +126,14 @@ FAKES = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def coarse_pictures() -> Iterator[None]:
+    """Pixels inside the figures cost most of the time and none of the tests look at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "RASTER_DPI", 40)
+        yield
+
+
 @pytest.fixture(scope="session")
 def pristine_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two teachers, a mixture with four experts, and a collapsed baseline without measured latency."""
@@ -137,7 +146,7 @@ def run_folder(tmp_path: Path, pristine_run: Path) -> Path:
     return Path(shutil.copytree(pristine_run, tmp_path / "run"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def demonstrations() -> Demonstrations:
     rng = np.random.default_rng(1)
     start = np.array([0.525, -0.28])

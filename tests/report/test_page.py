@@ -13,7 +13,7 @@ from PIL import Image
 from stillhand.report import page
 from stillhand.report.page import Demonstrations, write_report
 from stillhand.report.summary import summarize
-from stillhand.report.video import Video, side_by_side
+from stillhand.report.video import Cast, Video, side_by_side
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -59,29 +59,32 @@ COUNT_FAILURES = (
 )
 
 
-def fake_clip(names: list[str], paths: object) -> Video:
+def fake_clip(casts: list[Cast], step_s: float) -> Video:
     frames = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3)).astype(np.uint8)
-    return side_by_side([frames, frames], names, 28.0, "two controllers")
+    return side_by_side([frames, frames], [cast.title for cast in casts], 1 / step_s, "two controllers")
 
 
-def no_clip(names: list[str], paths: object) -> Video:
+def no_clip(casts: list[Cast], step_s: float) -> Video:
     raise RuntimeError("no display <here>")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def report(
-    run_folder: Path, demonstrations: Demonstrations, monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory, pristine_run: Path, demonstrations: Demonstrations
 ) -> tuple[Path, Path]:
-    monkeypatch.setattr(page, "compare", fake_clip)
-    return write_report(run_folder, demonstrations)
+    """Written once, read by many tests."""
+    folder = Path(shutil.copytree(pristine_run, tmp_path_factory.mktemp("report") / "run"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "compare", fake_clip)
+        return write_report(folder, demonstrations)
 
 
-def test_files_and_content(report: tuple[Path, Path], run_folder: Path) -> None:
+def test_files_and_content(report: tuple[Path, Path]) -> None:
     written, html = report[0], report[1].read_text(encoding="utf-8")
     assert [path.name for path in report] == ["report.json", "report.html"]
-    assert json.loads(written.read_text(encoding="utf-8")) == summarize(run_folder)
-    assert not list(run_folder.glob("*.tmp"))
-    for text in ("22/24", "f00d", "ledger", "vdd against teacher-10", "bc succeeds", "test CPU", "0123abc"):
+    assert json.loads(written.read_text(encoding="utf-8")) == summarize(written.parent)
+    assert not list(written.parent.glob("*.tmp"))
+    for text in ("22/24", "f00d", "Ledger", "vdd against teacher-10", "bc succeeds", "test CPU", "0123abc"):
         assert text in html, text
     assert "policy=vdd &lt;&amp;&gt;" in html and "<&>" not in html  # the commands hold <&>
     assert len(html) < 6e6

@@ -8,7 +8,7 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from stillhand.report import video
-from stillhand.report.video import encode, side_by_side, spaced
+from stillhand.report.video import Cast, compare, encode, side_by_side, spaced
 
 
 def moving_bar(length: int, height: int = 48, width: int = 65) -> np.ndarray:
@@ -46,8 +46,24 @@ def test_shorter_half_holds_its_last_frame(tmp_path: Path) -> None:
 
 def test_too_large_a_clip_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "LIMIT_BYTES", 100)
-    with pytest.raises(ValueError, match="expected at most 100"):
+    with pytest.raises(RuntimeError, match="expected at most 100"):
         side_by_side([moving_bar(3)], ["one"], 28.0, "one")
+
+
+def test_compare_shows_the_same_episodes_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def fake_render(paths: list, colours: list, *, every: int) -> np.ndarray:
+        seen.append(([float(path[0, 0]) for path in paths], colours))
+        return moving_bar(6, 48, 64)
+
+    monkeypatch.setattr(video, "render_paths", fake_render)
+    colours = [(i / 100, 0.0, 0.0) for i in range(40)]
+    casts = [Cast(name, [np.full((9, 2), i / 1) for i in range(40)], colours) for name in ("one", "two")]
+    clip = compare(casts, step_s=0.035)
+    assert seen[0] == seen[1] and len(seen[0][0]) == video.EPISODES
+    assert seen[0][0][0] == 0 and seen[0][0][-1] == 39
+    assert clip.clip.alt.startswith("one beside two: 12 rollouts each")
 
 
 def test_titles_must_match_clips() -> None:

@@ -53,6 +53,13 @@ def test_lognormal_follows_the_truncated_law() -> None:
     assert stats.kstest(sigma.double().log().numpy(), law.cdf).pvalue > 0.01
 
 
+def test_nothing_piles_up_at_the_ends_of_a_narrow_range() -> None:
+    for draw in (schedule.lognormal, schedule.loglogistic):
+        sigma = draw(20_000, 0.0, 1.0, 0.2, 0.22, seeded()).double()
+        for end in (0.2, 0.22):
+            assert ((sigma - end).abs() < 0.001).double().mean().item() == pytest.approx(0.05, abs=0.01)
+
+
 def test_loglogistic_follows_the_truncated_law() -> None:
     sigma = schedule.loglogistic(20_000, math.log(0.5), 0.5, 0.05, 1.0, seeded())
     law = stats.logistic(math.log(0.5), 0.5)

@@ -49,6 +49,17 @@ def test_every_token_reaches_every_step_and_rows_do_not_mix() -> None:
             assert gradient[[0, 2, 3]].abs().max() == 0
 
 
+def test_the_answer_is_read_off_the_samples_own_tokens() -> None:
+    net = awake(DenoisingTransformer(sample_shape=SAMPLE, cond_shape=COND, **SMALL))
+    net.blocks = nn.Sequential()  # without attention a token knows itself alone
+    x, c_noise, cond = inputs()
+    x.requires_grad_()
+    for step in range(SAMPLE[0]):
+        (gradient,) = torch.autograd.grad(net(x, c_noise, cond)[1, step].sum(), x)
+        reached = gradient[1].abs().amax(1) > 0
+        assert reached.nonzero().flatten().tolist() == [step]
+
+
 def test_places_are_told_apart() -> None:
     net = awake(DenoisingTransformer(sample_shape=SAMPLE, cond_shape=COND, **SMALL))
     x, c_noise, cond = inputs()

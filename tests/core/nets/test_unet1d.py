@@ -65,14 +65,6 @@ def test_two_and_four_levels() -> None:
         assert net(*inputs(h=5)).shape == (3, 5, 2)
 
 
-def test_it_can_be_exported() -> None:
-    net = awake(small()).eval()
-    example = inputs(b=1)
-    with torch.no_grad():
-        exported = torch.export.export(net, example).module()
-        torch.testing.assert_close(exported(*example), net(*example))
-
-
 def test_bad_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"groups 3, got \(8, 16, 24\)"):
         small(groups=3)

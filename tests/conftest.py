@@ -1,0 +1,83 @@
+"""One thread and a headless renderer before torch and mujoco load; a tiny store; stages run in this process."""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from unittest import mock
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MUJOCO_GL"] = "egl"
+os.environ["TQDM_DISABLE"] = "1"  # what a stage says on stderr is then its message alone
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pass what shape checking in tests says of Hydra's DictConfig, which spells a base class the old way."""
+    category = "beartype.roar.BeartypeDecorHintPep585DeprecationWarning"
+    config.addinivalue_line("filterwarnings", f"ignore::{category}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended: exit code, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
+    """Run a stage as its command would, without a new process: `stage("train", "seed=3")`."""
+    folder = tmp_path_factory.mktemp("cwd")
+
+    def run(name: str, *overrides: str) -> Outcome:
+        main = import_module(f"stillhand.scripts.{name}").main
+        out, err = io.StringIO(), io.StringIO()
+        code = 0
+        with (
+            mock.patch.object(sys, "argv", [f"stillhand {name}", *overrides]),
+            contextlib.chdir(folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                main()
+            except SystemExit as exit_:
+                code = int(exit_.code or 0)
+        assert not list(folder.iterdir()), "a stage left files in the working directory"
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Outcome]) -> Path:
+    """24 recorded episodes of `avoiding`, one per mode. Read only."""
+    path = tmp_path_factory.mktemp("store") / "demonstrations.zarr"
+    done = stage("collect", f"data={path}", "episodes=24", "seed=5")
+    assert done.code == 0, done.err
+    return path
+
+
+@pytest.fixture(scope="session")
+def snapshot() -> Callable[[Path], dict[str, str]]:
+    """Every path below a folder, with the digest of what it holds."""
+
+    def take(folder: Path) -> dict[str, str]:
+        return {
+            str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+            for path in sorted(folder.rglob("*"))
+        }
+
+    return take

@@ -1,0 +1,190 @@
+"""The loop: schedules against closed forms, resuming to the bit, and refusal of what is not finite."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from stillhand.core import checkpoint
+from stillhand.core.training import Settings, TrainState, derived_seed, ema_decay, learning_rate, optimize
+
+Objective = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
+
+
+def network(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 2))
+
+
+def objective(model: nn.Module) -> Objective:
+    """Regression of noise: every number is a function of the step."""
+
+    def losses(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        generator = torch.Generator().manual_seed(derived_seed(7, step))
+        x = torch.randn(16, 3, generator=generator)
+        y = torch.randn(16, 2, generator=generator)
+        error: Tensor = (model(x) - y).square().mean(dim=1)
+        return error, {"largest": error.max()}
+
+    return losses
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("killed_after", [1, 7])
+def test_resumes_to_the_bit(tmp_path: Path, killed_after: int, bfloat16: bool) -> None:
+    settings = Settings(steps=15, warmup_steps=3, restarts=(9,), bfloat16=bfloat16)
+    whole = TrainState(network(0), settings)
+    expected = list(optimize(whole, objective(whole.model), settings))
+
+    first = TrainState(network(0), settings)
+    loop = optimize(first, objective(first.model), settings)
+    rows = [next(loop) for _ in range(killed_after)]
+    files = {"policy": first.average.state_dict(), "state": first.tensors()}
+    checkpoint.save(tmp_path, first.step, files, {})
+    del first, loop
+
+    second = TrainState(network(1), settings)  # other weights: all of them must come from the files
+    found = checkpoint.load(tmp_path)
+    second.restore(found.tensors("state"), found.tensors("policy"), found.card["step"])
+    rows += list(optimize(second, objective(second.model), settings))
+
+    assert rows == expected
+    assert same(second.tensors(), whole.tensors())
+    assert same(second.average.state_dict(), whole.average.state_dict())
+    assert {name.split(".")[0] for name in whole.tensors()} == {"model", "optimizer"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("optimizer.exp_avg.0.weight", None), ("optimizer.step.2.bias", torch.zeros(2)), ("model.0.bias", None)],
+)
+def test_restore_refuses_tensors_that_do_not_fit(name: str, value: Tensor | None) -> None:
+    settings = Settings(steps=2)
+    state = TrainState(network(0), settings)
+    list(optimize(state, objective(state.model), settings))
+    tensors, average = state.tensors(), state.average.state_dict()
+    tensors.pop(name)
+    if value is not None:
+        tensors[name] = value
+    with pytest.raises(ValueError, match=name.split(".", 1)[1].rsplit(".", 1)[1]):
+        TrainState(network(0), settings).restore(tensors, average, 2)
+
+
+def test_yields_step_rate_and_diagnostics() -> None:
+    settings = Settings(steps=3, warmup_steps=2, learning_rate=0.5)
+    state = TrainState(network(0), settings)
+    rows = list(optimize(state, objective(state.model), settings))
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert [row["learning_rate"] for row in rows] == [0.25, 0.5, 0.5]
+    assert all(row["largest"] > row["loss"] > 0 and row["gradient_norm"] > 0 for row in rows)
+
+
+def test_warm_up_cosine_and_restart_are_closed_forms() -> None:
+    settings = Settings(steps=110, learning_rate=2.0, warmup_steps=10, restarts=(50,))
+    rate = [learning_rate(settings, step) for step in range(110)]
+    assert rate[:10] == pytest.approx([0.2 * (i + 1) for i in range(10)])
+    assert rate[10] == rate[50] == 2.0
+    assert rate[30] == pytest.approx(1.0)  # half of 10 ... 50
+    assert rate[80] == pytest.approx(1.0)  # half of 50 ... 110
+    assert rate[49] == pytest.approx(1 + math.cos(math.pi * 39 / 40))
+    assert rate[109] == pytest.approx(1 + math.cos(math.pi * 59 / 60))
+
+
+@given(
+    steps=st.integers(1, 60),
+    warmup=st.integers(0, 80),
+    restarts=st.lists(st.integers(0, 80), max_size=3),
+)
+def test_rate_stays_positive_below_its_peak_and_falls_between_restarts(
+    steps: int, warmup: int, restarts: list[int]
+) -> None:
+    settings = Settings(steps=steps, learning_rate=1.0, warmup_steps=warmup, restarts=tuple(restarts))
+    rate = [learning_rate(settings, step) for step in range(steps)]
+    assert all(0 < value <= 1 for value in rate)
+    for step in range(warmup + 1, steps):
+        assert rate[step] == 1.0 if step in restarts else rate[step] < rate[step - 1]
+
+
+def test_average_decay_follows_the_published_warm_up_to_the_cap() -> None:
+    expected = {0: 0.0, 1: 0.4054, 10: 0.8344, 100: 0.9686, 1000: 0.9944, 10000: 0.9990}
+    found = {step: ema_decay(step, cap=0.9999) for step in expected}
+    assert found == pytest.approx(expected, abs=5e-5)
+    assert ema_decay(10_000, cap=0.99) == 0.99
+    assert ema_decay(10, cap=0.99) == found[10]
+
+
+def test_average_starts_at_the_first_update_and_is_a_weighted_sum() -> None:
+    settings = Settings(steps=4, ema_decay=0.5)
+    state = TrainState(network(0), settings)
+    weight, expected = state.model[0].weight, torch.zeros(8, 3)  # type: ignore[index]
+    for step, _ in enumerate(optimize(state, objective(state.model), settings)):
+        decay = min(1 - (1 + step) ** -0.75, 0.5)
+        expected = decay * expected + (1 - decay) * weight.detach()
+    torch.testing.assert_close(state.average[0].weight, expected)  # type: ignore[index]
+    assert not any(parameter.requires_grad for parameter in state.average.parameters())
+
+
+def nan_loss(model: nn.Module, x: Tensor) -> Tensor:
+    loss: Tensor = model(x).sum(dim=1) * math.nan
+    return loss
+
+
+def infinite_gradient(model: nn.Module, x: Tensor) -> Tensor:
+    out: Tensor = model(x)
+    return (out - out.detach()).square().sum(dim=1).sqrt()  # 0, with slope 0/0
+
+
+@pytest.mark.parametrize("bad", [nan_loss, infinite_gradient])
+def test_stops_before_the_step_that_is_not_finite(bad: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    settings = Settings(steps=9)
+    state = TrainState(network(0), settings)
+    good = objective(state.model)
+
+    def losses(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        return good(step) if step != 4 else (bad(state.model, torch.ones(5, 3)), {})
+
+    kept: dict[str, Tensor] = {}
+
+    def run() -> None:
+        for _ in optimize(state, losses, settings):
+            kept.update({k: v.clone() for k, v in state.tensors().items()})
+
+    with pytest.raises(FloatingPointError, match="step 4: .*nan"):
+        run()
+    assert state.step == 4
+    assert same(kept, state.tensors())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("learning_rate", -1.0),
+        ("learning_rate", math.nan),
+        ("clip_norm", 0.0),
+        ("warmup_steps", -1),
+        ("weight_decay", -0.1),
+        ("ema_decay", 1.0),
+        ("ema_decay", math.nan),
+    ],
+)
+def test_settings_name_what_is_out_of_range(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} .*{value}"):
+        Settings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_seeds_are_stable_and_have_a_stream_per_purpose() -> None:
+    seeds = {derived_seed(*parts) for parts in [(0,), (0, 0), (0, 1), (1, 0), (10,), (1, 0, 0), (-1,)]}
+    assert len(seeds) == 7
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    # Pinned: another value would silently give every resumed run other batches.
+    assert derived_seed(3, 14) == 1246379245482814388
