@@ -1,6 +1,6 @@
 """How a store lies on disk: the zarr calls behind episodes.py, every zarr error turned into a ValueError.
 
-zarr's LocalStore writes each file under a temporary name and renames it (checked in 3.1.5), so a killed process
+LocalStore writes each file under a temporary name and renames it (seen in 3.1.5), so a killed process
 leaves old or new files, never half ones. A chunk file that is missing would be read as zeros: every chunk is
 therefore written even if it is all zero, and its absence is an error. zstd's checksum finds flipped bits.
 """

@@ -74,7 +74,7 @@ def load(path: Path, spec: Spec | None = None) -> tuple[ChunkPolicy, checkpoint.
     found = checkpoint.load(path)
     for key in ("spec", "border", "policy"):
         if not isinstance(found.card.get(key), dict):
-            raise ValueError(f"{found.folder}: the card's {key} is {found.card.get(key)!r}, expected a mapping")
+            raise ValueError(f"{found.folder}: card has {key}={found.card.get(key)!r}, expected a mapping")
     try:
         own = Spec(**found.card["spec"])
         policy = build(found.card["border"], found.card["policy"], own)

@@ -50,7 +50,7 @@ def verdict(row: Row) -> str:
 
 
 def _word(paired: Mapping[str, float]) -> str:
-    if paired["low"] >= 0:
+    if paired["low"] > 0:
         return "higher success"
     return "lower success" if paired["high"] < 0 else "no difference in success shown"
 

@@ -129,12 +129,10 @@ def train(run: Run, policy: ChunkPolicy, objective: StepObjective) -> Path:
     def seeded(step: int) -> tuple[Tensor, Info]:
         return objective(step, generator.manual_seed(derived_seed(run.seed, step)))
 
-    interval_s = 1.0 if sys.stderr.isatty() else 30.0  # a log file wants few lines
+    every_s = 1.0 if sys.stderr.isatty() else 30.0  # a log file wants few lines
     with (
         closing(_Writers.open(run, state.step)) as writers,
-        tqdm(
-            total=run.settings.steps, initial=state.step, desc=run.folder.name, mininterval=interval_s
-        ) as bar,
+        tqdm(total=run.settings.steps, initial=state.step, desc=run.folder.name, mininterval=every_s) as bar,
     ):
         for values in optimize(state, seeded, run.settings):
             writers.write(values)

@@ -1,4 +1,4 @@
-"""One thread and a headless renderer before torch and mujoco load; a tiny store; stages run in this process."""
+"""One thread, a headless renderer (set before torch and mujoco load), a tiny store, and stages in-process."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ torch.set_num_threads(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let pass what shape checking in tests says of Hydra's DictConfig, which spells a base class the old way."""
+    """Shape checking reads the hints of Hydra's DictConfig, and beartype dislikes how they are spelled."""
     category = "beartype.roar.BeartypeDecorHintPep585DeprecationWarning"
     config.addinivalue_line("filterwarnings", f"ignore::{category}")
 

@@ -1,4 +1,4 @@
-"""A run's folder is readable after a crash at any point of a save, and says what is wrong with it otherwise."""
+"""A run's folder is readable after a crash at any point of a save, or says what is wrong with it."""
 
 import json
 import os

@@ -47,10 +47,8 @@ def test_plans_look_at_the_observations(policy: ChunkPolicy, toy: Any) -> None:
     assert (np.abs(first.actions - second.actions).max(axis=(1, 2)) > 1e-4).all()
 
 
-@pytest.mark.parametrize("shape", [(5, 3, 3), (5, 2, 4), (4, 2, 3), (5, 6)])
+@pytest.mark.parametrize("shape", [(5, 3, 3), (5, 2, 4), (4, 2, 3)])
 def test_windows_of_another_shape_are_refused(policy: ChunkPolicy, toy: Any, shape: tuple[int, ...]) -> None:
-    if len(shape) == 2:
-        pytest.skip("the shape checker of the tests answers first")
     with pytest.raises(ValueError, match=r"takes \(5, 2, 3\)") as caught:
         policy.act(np.zeros(shape, dtype=np.float32), toy.rngs())
     assert str(shape) in str(caught.value)

@@ -40,30 +40,27 @@ def gaussian_score(level_counts: bool) -> Callable[[Tensor, Tensor], Tensor]:
     return score
 
 
-@pytest.mark.parametrize(
-    ("recipe", "inflation"), [("exact", 0.0), ("clean", 0.25), ("consistent", 0.0)]
-)
-def test_a_gaussian_teacher_is_recovered_up_to_the_recipes_noise(
-    recipe: str, inflation: float, whitened: Callable[[int, int], Tensor]
-) -> None:
-    """I7. With whitened draws every expectation is exact, so the tolerance can be small."""
-    mean = torch.full((1, 1, 2), 0.7, dtype=torch.float64, requires_grad=True)
-    raw = torch.zeros(3, dtype=torch.float64, requires_grad=True)
-    noise, jitter = whitened(16, 4)[None, None].split(2, dim=-1)
+@pytest.mark.parametrize("recipe", ["exact", "clean", "consistent"])
+def test_one_expert_rests_where_its_recipe_says(recipe: str, whitened: Callable[[int, int], Tensor]) -> None:
+    """I7: `clean` at C + sigma^2 I, the others at C itself; whitened draws make the expectation exact."""
     sigma = torch.tensor([0.5], dtype=torch.float64)
+    noise, jitter = whitened(16, 4)[None, None].split(2, dim=-1)
+    score = gaussian_score(level_counts=recipe != "exact")
 
-    def factor() -> Tensor:
-        lower = torch.diag(raw[:2].exp())
-        return lower + torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64) * raw[2]
+    def pull(covariance: Tensor, shift: float) -> float:
+        """Largest entry of the gradient at an expert of this covariance."""
+        mean = torch.full((1, 1, 2), shift, dtype=torch.float64, requires_grad=True)
+        factor = torch.linalg.cholesky(covariance)[None, None, None].requires_grad_()
+        law = Mixture(torch.zeros(1, 1, dtype=torch.float64), mean, factor)
+        loss, _ = expert_loss(law, score, sigma, noise, jitter if recipe == "consistent" else None)
+        gradients = torch.autograd.grad(loss.sum(), (mean, factor))
+        return max(g.tril().abs().max().item() for g in gradients)
 
-    def objective(progress: float) -> Tensor:
-        law = Mixture(torch.zeros(1, 1, dtype=torch.float64), mean, factor()[None, None, None])
-        score = gaussian_score(level_counts=recipe != "exact")
-        return expert_loss(law, score, sigma, noise, jitter if recipe == "consistent" else None)[0]
-
-    descend([mean, raw], objective, 250, 0.1)
-    torch.testing.assert_close(factor() @ factor().mT, C + inflation * EYE, rtol=0, atol=2e-3)
-    torch.testing.assert_close(mean[0, 0], torch.zeros(2, dtype=torch.float64), rtol=0, atol=2e-3)
+    inflated, sharp = C + 0.25 * EYE, C
+    own, other = (inflated, sharp) if recipe == "clean" else (sharp, inflated)
+    assert pull(own, 0.0) < 1e-12
+    assert pull(own, 0.1) > 0.05
+    assert pull(other, 0.0) > 0.2
 
 
 def gate_from_data(ring: Any, experts: int, draws: int) -> Tensor:
@@ -86,7 +83,7 @@ def gate_from_data(ring: Any, experts: int, draws: int) -> Tensor:
 
 def test_the_gate_recovers_the_weights_of_correct_experts(ring: Any) -> None:
     """I8."""
-    gate = gate_from_data(ring(std=0.5, weights=SKEWED), experts=8, draws=6_000)
+    gate = gate_from_data(ring(std=0.5, weights=SKEWED), experts=8, draws=3_000)
     assert gate.tolist() == pytest.approx(SKEWED, abs=0.01)
 
 
@@ -122,9 +119,9 @@ def test_linear_gaussian_teacher_gives_least_squares(whitened: Callable[[int, in
             law, lambda x, sigma: -(x - (s @ w)[:, None]) @ precision, torch.ones(12).double(), noise
         )[0]
 
-    descend([own, raw], objective, 250, 0.1)
-    torch.testing.assert_close(own.detach(), w, rtol=0, atol=1e-3)
-    torch.testing.assert_close((factor() @ factor().mT).detach(), covariance, rtol=0, atol=1e-3)
+    descend([own, raw], objective, 120, 0.15)
+    torch.testing.assert_close(own.detach(), w, rtol=0, atol=5e-3)
+    torch.testing.assert_close((factor() @ factor().mT).detach(), covariance, rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize("consistent", [False, True])

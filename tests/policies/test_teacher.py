@@ -1,0 +1,119 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stillhand.core.diffusion import samplers
+from stillhand.policies.teacher import DiffusionPolicy, Sampling
+
+
+class TwoPoints(nn.Module):
+    """The denoiser of data that are +1 or -1 in every number at once, each half of the time."""
+
+    def forward(self, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
+        along = x.sum((1, 2)) / sigma**2
+        return torch.tanh(along)[:, None, None].expand_as(x)
+
+
+def calls(policy: DiffusionPolicy, toy: Any) -> int:
+    count = 0
+
+    def add(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    policy.backbone().register_forward_hook(add)
+    policy.act(toy.windows(), toy.rngs())
+    return count
+
+
+@pytest.mark.parametrize(
+    ("solver", "intervals", "expected"),
+    [
+        (samplers.euler, 1, 1),
+        (samplers.euler, 10, 10),
+        (samplers.heun, 10, 19),
+        (samplers.dpmpp_2m, 5, 5),
+    ],
+)
+def test_calls_per_plan(toy: Any, solver: Any, intervals: int, expected: int) -> None:
+    assert calls(toy.teacher(solver=solver, intervals=intervals), toy) == expected
+
+
+def test_one_call_is_the_denoiser_at_the_top(toy: Any) -> None:
+    policy = toy.teacher(intervals=1)
+    windows = toy.windows()
+    chunk = policy.act(windows, toy.rngs())
+    noise = torch.from_numpy(np.stack([rng.standard_normal((4, 2), dtype=np.float32) for rng in toy.rngs()]))
+    cond = policy.border.condition(torch.from_numpy(windows))
+    estimate = policy.denoiser(20.0 * noise, torch.full((5,), 20.0), cond)
+    expected = policy.border.physical(estimate).detach().numpy()
+    np.testing.assert_allclose(chunk.actions, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_one_call_on_two_modes_answers_their_mean(toy: Any) -> None:
+    policy = toy.teacher(intervals=1)
+    policy.denoiser = TwoPoints()
+    few = policy.sample(torch.zeros(64, 2, 15), torch.randn(64, 4, 2, generator=generator()))
+    policy.sampling = Sampling(intervals=30)
+    many = policy.sample(torch.zeros(64, 2, 15), torch.randn(64, 4, 2, generator=generator()))
+    assert few.abs().max() < 0.6
+    assert few.mean().abs() < 0.05
+    assert (many.abs() - 1).abs().max() < 1e-3
+    assert 0.3 < (many > 0).float().mean() < 0.7
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_grid_falls_from_the_top_to_zero() -> None:
+    grid = Sampling(intervals=5, sigma_max=3.0, sigma_min=0.1).grid()
+    assert len(grid) == 6
+    assert grid[0] == 3.0
+    assert grid[-2] == 0.1
+    assert grid[-1] == 0.0
+    assert (grid.diff() < 0).all()
+    assert Sampling(intervals=1, sigma_max=3.0).grid().tolist() == [3.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"intervals": 0}, "at least one step, got n = 0"),
+        ({"sigma_max": 0.01}, "sigma_min < sigma_max < inf, got 0.02 and 0.01"),
+        ({"sigma_min": 0.0}, "0 < sigma_min < sigma_max < inf, got 0.0"),
+    ],
+)
+def test_bad_grids_are_refused_when_stated(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sampling(**changes)
+
+
+def test_fitting_measures_sigma_data_on_normalized_chunks(toy: Any) -> None:
+    policy = toy.teacher()
+    policy.fit(toy.demonstrations())
+    assert policy.denoiser.sigma_data.item() == pytest.approx(1.0, abs=0.1)
+    assert policy.denoiser.sigma_data.item() != 1.0
+
+
+def test_normalizers_and_sigma_data_travel_with_the_weights(toy: Any) -> None:
+    policy = toy.teacher()
+    other = toy.teacher()
+    other.border.actions.shift.zero_()
+    other.denoiser.sigma_data.fill_(3.0)
+    other.load_state_dict(policy.state_dict())
+    first, second = (p.act(toy.windows(), toy.rngs()).actions for p in (policy, other))
+    assert np.array_equal(first, second)
+
+
+def test_noise_is_standard_normal_per_episode(toy: Any) -> None:
+    policy = toy.teacher()
+    rng = np.random.default_rng(3)
+    draws = np.stack([policy.draw(rng) for _ in range(500)])
+    assert draws.shape == (500, 4, 2)
+    assert draws.dtype == np.float32
+    assert abs(draws.mean()) < 0.05
+    assert abs(draws.std() - 1) < 0.05

@@ -1,0 +1,80 @@
+"""Trains in forked children and kills them: `killed.py KILLS SEED RUN UNINTERRUPTED key=value ...`.
+
+Forking spares every attempt the import of torch. This process neither computes nor reads a store,
+so a child has all threads it needs. Prints one JSON object per attempt on RUN, then trains UNINTERRUPTED.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch._dynamo  # an optimizer imports it
+
+from stillhand.core import checkpoint
+from stillhand.policies import checkpoint as policies
+from stillhand.scripts import running, train
+
+torch.set_num_threads(1)
+assert running  # imported before the fork for its imports
+
+
+def start(out: Path, overrides: list[str]) -> int:
+    """Train in a child; returns its process id."""
+    child = os.fork()
+    if child:
+        return child
+    sys.argv = ["stillhand train", f"out={out}", *overrides]
+    code = 1
+    try:
+        train.main()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def alive(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+def kill_somewhere(child: int, run: Path, rng: random.Random) -> bool:
+    """SIGKILL after at most one further checkpoint and a random while; False if the child had ended."""
+    before = {path.name for path in checkpoint.steps(run)}
+    if rng.random() < 0.8:
+        while alive(child) and {path.name for path in checkpoint.steps(run)} <= before:
+            time.sleep(0.001)
+    time.sleep(rng.uniform(0, 0.1))
+    killed = alive(child)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return killed
+
+
+def state_of(run: Path) -> dict[str, object]:
+    """What a reader finds: the step of a verified checkpoint, or the message that there is none."""
+    leftovers = [path.name for path in run.glob(".writing-*")] if run.is_dir() else []
+    try:
+        _, found = policies.load(run)
+        found.tensors("state")
+    except ValueError as error:
+        return {"message": str(error), "leftovers": leftovers}
+    return {"step": found.card["step"], "leftovers": leftovers}
+
+
+def main() -> None:
+    kills, seed, run, whole = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
+    overrides = sys.argv[5:]
+    rng = random.Random(seed)
+    for _ in range(kills):
+        killed = kill_somewhere(start(run, overrides), run, rng)
+        print(json.dumps({"killed": killed, **state_of(run)}))
+    for out in (run, whole):
+        _, status = os.waitpid(start(out, overrides), 0)
+        print(json.dumps({"killed": False, "exit": os.waitstatus_to_exitcode(status), **state_of(out)}))
+
+
+main()
