@@ -50,6 +50,13 @@ class Mixture:
         """The same law without gradients: the E-step's posterior."""
         return Mixture(self.log_gate.detach(), self.mean.detach(), self.factor.detach())
 
+    def take(self, index: Int[Tensor, "b m"]) -> "Mixture":
+        """Some experts of every row, in the given order; their gate probabilities need not sum to 1."""
+        mean = self.mean.gather(1, index[..., None].expand(-1, -1, self.mean.shape[-1]))
+        shape = (*index.shape, *self.factor.shape[2:])
+        factor = self.factor.gather(1, index[..., None, None, None].expand(shape))
+        return Mixture(self.log_gate.gather(1, index), mean, factor)
+
     def noised(self, sigma: Float[Tensor, " b"]) -> "Mixture":
         """The law of x + sigma xi, xi ~ N(0, I): every covariance grows by sigma^2 I."""
         variance = (sigma**2).view(-1, 1, 1, 1, 1)

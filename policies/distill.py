@@ -31,21 +31,23 @@ class Variational:
         warmup_steps: Steps of likelihood on data before distillation starts.
         recipe: "clean" asks the teacher at un-noised samples, "consistent" at samples that carry sigma.
         sigma: (progress in [0, 1], rows, generator) -> levels, from `core/losses/variational.py`.
-        samples: Draws per expert and row.
+        experts: Experts moved per row, drawn from the gate with replacement; null moves all of them.
+        samples: Draws per moved expert.
         gate_data: The gate's chunks: of the demonstrations, or sampled from the teacher.
     """
 
     warmup_steps: int
     recipe: Literal["clean", "consistent"]
     sigma: SigmaSchedule
+    experts: int | None = None
     samples: int = 1
     gate_data: Literal["demonstrations", "teacher"] = "demonstrations"
 
     def __post_init__(self) -> None:
-        if self.warmup_steps < 0 or self.samples < 1:
-            raise ValueError(
-                f"need warmup_steps >= 0 and samples >= 1, got {self.warmup_steps} and {self.samples}"
-            )
+        if self.warmup_steps < 0:
+            raise ValueError(f"need warmup_steps >= 0, got {self.warmup_steps}")
+        if self.samples < 1 or (self.experts is not None and self.experts < 1):
+            raise ValueError(f"need samples and experts >= 1, got {self.samples} and {self.experts}")
         self.sigma(0.0, 1, torch.Generator())  # refuses bad levels now, not after the warm-up
 
 
@@ -76,13 +78,19 @@ def loss(
     law = student.law(batch.observation, detach_gate=True)
     rows, experts, dims = law.mean.shape
     sigma = settings.sigma(progress, rows, generator)
+    drawn = None
+    if settings.experts is not None:
+        gate = law.log_gate.detach().exp()
+        drawn = torch.multinomial(gate, settings.experts, replacement=True, generator=generator)
+        experts = settings.experts
     shape = (rows, experts, settings.samples, dims)
-    noise = torch.randn(shape, generator=generator)
-    jitter = torch.randn(shape, generator=generator) if settings.recipe == "consistent" else None
+    noise = torch.randn(shape, generator=generator, device=generator.device)
+    consistent = settings.recipe == "consistent"
+    jitter = torch.randn(shape, generator=generator, device=generator.device) if consistent else None
     with torch.no_grad():
         cond = teacher.border.condition(batch.observation)
         chunks = _gate_chunks(teacher, settings, cond, batch, generator)
-    expert, expert_info = variational.expert_loss(law, _row_score(teacher, cond), sigma, noise, jitter)
+    expert, expert_info = variational.expert_loss(law, _row_score(teacher, cond), sigma, noise, jitter, drawn)
     gate, gate_info = variational.gate_loss(law, chunks.flatten(start_dim=1))
     return expert + gate, {**expert_info, **gate_info, "nll": _nll(law, batch, student)}
 
@@ -107,7 +115,8 @@ def _gate_chunks(
 ) -> Tensor:
     if settings.gate_data == "demonstrations":
         return teacher.border.normalized(batch.action)
-    return teacher.sample(cond, torch.randn(batch.action.shape, generator=generator))
+    noise = torch.randn(batch.action.shape, generator=generator, device=generator.device)
+    return teacher.sample(cond, noise)
 
 
 def _nll(law: Mixture, batch: Batch, student: MixturePolicy) -> Tensor:

@@ -92,6 +92,6 @@ class MixturePolicy(ChunkPolicy):
         features = self.network(self.border.condition(observation))
         log_gate = self.head.log_gate(features)
         expert = mixture.choose(log_gate, noise)
-        rows = torch.arange(len(expert))
+        rows = torch.arange(len(expert), device=expert.device)
         chunk = self.head.means(features)[rows, expert].view(-1, *self.border.sample_shape)
         return self.border.physical(chunk), {"expert": expert, "gate": log_gate[rows, expert].exp()}

@@ -24,8 +24,8 @@ def write_map(policy: MixturePolicy, path: Path) -> None:
     window = state[:, None].repeat(1, policy.observation_horizon, 1)
     with torch.inference_mode():
         law = policy.law(window)
-        chunks = law.mean.view(*law.mean.shape[:2], *policy.border.sample_shape)
-        increments = policy.border.physical(chunks).numpy()
+        chunks = policy.border.physical(law.mean.view(-1, *policy.border.sample_shape))
+        increments = chunks.view(*law.mean.shape[:2], *policy.border.sample_shape).numpy()
     steps = np.concatenate([np.zeros_like(increments[:, :, :1]), increments], axis=2).cumsum(axis=2)
     mean_path = position[:, None, None] + steps
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from stillhand.core.mixture import Mixture
@@ -31,6 +31,7 @@ def expert_loss(
     sigma: Float[Tensor, " b"],
     noise: Float[Tensor, "b e v d"],
     jitter: Float[Tensor, "b e v d"] | None = None,
+    drawn: Int[Tensor, "b e"] | None = None,
 ) -> tuple[Float[Tensor, " b"], Info]:
     """Reverse KL from the experts to the teacher, as a surrogate whose gradient is the KL's.
 
@@ -41,22 +42,26 @@ def expert_loss(
         noise: Standard normal draws behind v samples of every expert.
         jitter: None for `clean`; standard normal draws for `consistent`, whose samples, responsibilities and
             entropies all carry sigma.
+        drawn: None moves every expert, weighted by the gate. Otherwise the experts to move, drawn from the
+            gate with replacement: the same gradient in expectation for fewer questions to the teacher.
 
     Returns:
         Loss per row: summed over experts and dimensions, averaged over the v samples. Its value is not the
         KL; only its gradient is.
     """
-    x = mixture.sample_experts(noise)
+    gate = mixture.log_gate.detach().exp()
+    index = torch.arange(gate.shape[1], device=gate.device).expand_as(gate) if drawn is None else drawn
+    weight = gate if drawn is None else torch.full_like(gate[:, :1], 1 / drawn.shape[1])
+    x = mixture.take(index).sample_experts(noise)
     law = mixture
     if jitter is not None:
         x = x + sigma.view(-1, 1, 1, 1) * jitter
         law = mixture.noised(sigma)
     flat = x.flatten(start_dim=1, end_dim=2)
     direction = score(flat.detach(), sigma).detach()
-    own = _own_log_responsibility(law.detach(), flat, samples=noise.shape[2])
+    own = _own_log_responsibility(law.detach(), flat, index)
     value = ((direction * flat).sum(dim=-1).view(own.shape) + own).mean(dim=-1)
-    gate = mixture.log_gate.detach().exp()
-    loss = -(gate * (value + law.entropies())).sum(dim=-1)
+    loss = -(weight * (value + law.entropies().gather(1, index))).sum(dim=-1)
     info = {
         "score_norm": direction.norm(dim=-1).mean(),
         "own_responsibility": own.detach().exp().mean(),
@@ -65,11 +70,11 @@ def expert_loss(
     return loss, info
 
 
-def _own_log_responsibility(law: Mixture, x: Tensor, samples: int) -> Float[Tensor, "b e v"]:
+def _own_log_responsibility(law: Mixture, x: Tensor, index: Tensor) -> Float[Tensor, "b e v"]:
     """Log r(e | x) of the expert that drew x; gradients flow through x alone."""
-    experts = law.log_gate.shape[1]
-    table = law.log_responsibilities(x).view(len(x), experts, samples, experts)
-    return table.diagonal(dim1=1, dim2=3).transpose(1, 2)
+    rows, experts = index.shape
+    table = law.log_responsibilities(x).view(rows, experts, -1, law.log_gate.shape[1])
+    return table.gather(3, index[:, :, None, None].expand(*table.shape[:3], 1))[..., 0]
 
 
 def gate_loss(mixture: Mixture, x0: Float[Tensor, "b d"]) -> tuple[Float[Tensor, " b"], Info]:

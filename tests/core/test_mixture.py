@@ -120,7 +120,9 @@ def test_a_sharp_chunk_of_160_numbers_stays_finite() -> None:
     x = torch.zeros(1, 1, 160)
     value = law.log_prob(x)
     value.sum().backward()
-    assert value.item() == pytest.approx(math.log(0.5) - 160 * math.log(0.03 * math.sqrt(2 * math.pi)), rel=1e-5)
+    assert value.item() == pytest.approx(
+        math.log(0.5) - 160 * math.log(0.03 * math.sqrt(2 * math.pi)), rel=1e-5
+    )
     assert law.log_prob_experts(x).exp().isinf().any()  # the case is as sharp as it says
     for leaf in (mean, factor):
         assert leaf.grad is not None and leaf.grad.isfinite().all()

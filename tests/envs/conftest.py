@@ -1,18 +1,12 @@
 """Policies to roll out: small, without learning."""
 
 from collections.abc import Sequence
-from typing import runtime_checkable
 
 import numpy as np
 import pytest
 import torch
 
 from stillhand.datasets.schema import Chunk
-from stillhand.envs import base
-
-# the shape checker asks isinstance of every argument, which a protocol answers only if told to
-for protocol in (base.BatchEnv, base.Policy):
-    runtime_checkable(protocol)
 
 
 class ToyPolicy:

@@ -54,7 +54,9 @@ class Toy:
     def rngs(self, n: int = 5) -> list[np.random.Generator]:
         return [np.random.default_rng([7, i]) for i in range(n)]
 
-    def border(self, *, horizon: int = 4, window: int = 2, octaves: int = 2, spec: Spec | None = None) -> Border:
+    def border(
+        self, *, horizon: int = 4, window: int = 2, octaves: int = 2, spec: Spec | None = None
+    ) -> Border:
         return Border(
             spec=spec or self.spec,
             observation_horizon=window,

@@ -37,7 +37,9 @@ def test_an_episodes_plan_ignores_its_neighbours(policy: ChunkPolicy, toy: Any) 
     rngs[2] = toy.rngs()[2]
     assert np.array_equal(policy.act(strangers, rngs).actions[2], together[2])
     alone = policy.act(windows[2:3], toy.rngs()[2:3]).actions[0]
-    np.testing.assert_allclose(alone, together[2], rtol=1e-4, atol=1e-5)  # other matrix sizes round differently
+    np.testing.assert_allclose(
+        alone, together[2], rtol=1e-4, atol=1e-5
+    )  # other matrix sizes round differently
 
 
 def test_plans_look_at_the_observations(policy: ChunkPolicy, toy: Any) -> None:

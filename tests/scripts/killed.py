@@ -44,10 +44,13 @@ def alive(child: int) -> bool:
 def kill_somewhere(child: int, run: Path, rng: random.Random) -> bool:
     """SIGKILL after at most one further checkpoint and a random while; False if the child had ended."""
     before = {path.name for path in checkpoint.steps(run)}
-    if rng.random() < 0.8:
+    while_s = 0.02
+    if rng.random() < 0.3:
+        while_s = 0.3  # somewhere between the start and the first new checkpoint
+    else:
         while alive(child) and {path.name for path in checkpoint.steps(run)} <= before:
             time.sleep(0.001)
-    time.sleep(rng.uniform(0, 0.1))
+    time.sleep(rng.uniform(0, while_s))
     killed = alive(child)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

@@ -27,7 +27,7 @@ def test_killed_ten_times_ends_in_the_same_bytes(
         "checkpoint_every=10",
     ]
     script = Path(__file__).with_name("killed.py")
-    command = [sys.executable, str(script), "10", "1", str(run), str(whole), *overrides]
+    command = [sys.executable, str(script), "10", "4", str(run), str(whole), *overrides]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     attempts = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

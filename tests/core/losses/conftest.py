@@ -60,7 +60,9 @@ class Student:
     @classmethod
     def of(cls, mean: list[list[float]], factor: list[list[list[float]]], gate: list[float]) -> "Student":
         tensors = [torch.tensor(v, dtype=torch.float64) for v in (mean, factor, gate)]
-        return cls(tensors[0].requires_grad_(), tensors[1].requires_grad_(), tensors[2].log().requires_grad_())
+        return cls(
+            tensors[0].requires_grad_(), tensors[1].requires_grad_(), tensors[2].log().requires_grad_()
+        )
 
     @property
     def law(self) -> Mixture:
@@ -96,7 +98,9 @@ class Plane:
     def integral(self, values: Tensor) -> Tensor:
         return values.sum() * self.step**2
 
-    def kl(self, student: Student, ring: Ring, *, student_sigma: float = 0.0, ring_sigma: float = 0.0) -> Tensor:
+    def kl(
+        self, student: Student, ring: Ring, *, student_sigma: float = 0.0, ring_sigma: float = 0.0
+    ) -> Tensor:
         """KL from the smoothed student to the smoothed ring, differentiable."""
         x = self.points
         log_q = student.library(student_sigma).log_prob(x)
@@ -141,7 +145,7 @@ def sobol() -> Callable[[int, int, int], Tensor]:
 
 @pytest.fixture
 def whitened() -> Callable[[int, int], Tensor]:
-    """(draws, dims) -> draws with mean 0 and covariance I to rounding: expectations of quadratics are exact."""
+    """(draws, dims) -> draws of mean 0 and covariance I to rounding: expectations of quadratics are exact."""
 
     def draw(draws: int, dims: int) -> Tensor:
         z = torch.randn(draws, dims, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

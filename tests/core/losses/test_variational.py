@@ -63,7 +63,7 @@ def test_one_expert_is_plain_gaussian_variational_inference(consistent: bool, ri
 
 
 def test_one_consistent_expert_descends_the_score_difference(whitened: Callable[[int, int], Tensor]) -> None:
-    """E[(s_q - s_p)(x_sigma) dx/dparameters], the one-step distillation of OneDP with an exact student score."""
+    """E[(s_q - s_p)(x_sigma) dx/dparameters], what OneDP descends with an exact student score."""
     _, mean, factor = leaves(b=1, e=1, g=1)
     law = Mixture(torch.zeros(1, 1, dtype=torch.float64), mean, factor)
     noise, jitter = whitened(16, 4)[None, None].split(2, dim=-1)
@@ -123,9 +123,29 @@ def test_an_expert_of_no_weight_changes_nothing() -> None:
     ):
         values = objective(with_it, 5), objective(without, 4)
         torch.testing.assert_close(*values, rtol=1e-12, atol=1e-12)
-        gradients = [torch.autograd.grad(v.sum(), mean, allow_unused=True, retain_graph=True)[0] for v in values]
+        gradients = [
+            torch.autograd.grad(v.sum(), mean, allow_unused=True, retain_graph=True)[0] for v in values
+        ]
         if gradients[0] is not None:
             torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("consistent", [False, True])
+def test_drawn_experts_give_the_same_loss_in_expectation(consistent: bool) -> None:
+    logits, mean, factor = leaves()
+    law = Mixture(logits.log_softmax(-1), mean, factor)
+    noise, both = normal(2, 3, 4, 5, 4)
+    jitter = both if consistent else None
+    whole, _ = expert_loss(law, pull, levels(3), noise, jitter)
+    expected = torch.zeros_like(whole)
+    for e in range(4):  # every possible draw of one expert, weighted by its probability
+        drawn = torch.full((3, 1), e)
+        own = None if jitter is None else jitter[:, e : e + 1]
+        value, _ = expert_loss(law, pull, levels(3), noise[:, e : e + 1], own, drawn)
+        expected = expected + law.log_gate[:, e].detach().exp() * value
+    gradients = [torch.autograd.grad(v.sum(), (mean, factor)) for v in (whole, expected)]
+    torch.testing.assert_close(whole, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("consistent", [False, True])
@@ -134,9 +154,7 @@ def test_expert_loss_moves_experts_alone(consistent: bool) -> None:
     noise, jitter = normal(2, 3, 4, 5, 4)
     network = nn.Linear(4, 4).double()
     law = Mixture(logits.log_softmax(-1), mean, factor)
-    loss, _ = expert_loss(
-        law, lambda x, sigma: network(x), levels(3), noise, jitter if consistent else None
-    )
+    loss, _ = expert_loss(law, lambda x, sigma: network(x), levels(3), noise, jitter if consistent else None)
     loss.sum().backward()
     assert logits.grad is None
     assert network.weight.grad is None
@@ -213,9 +231,7 @@ def test_uniform_levels_stay_in_range_and_follow_their_generator(
     assert torch.equal(sigma, draw(256))
 
 
-@pytest.mark.parametrize(
-    ("progress", "sigma"), [(0.0, 0.5), (0.35, 0.3), (0.7, 0.1), (0.9, 0.1), (1.0, 0.1)]
-)
+@pytest.mark.parametrize(("progress", "sigma"), [(0.0, 0.5), (0.35, 0.3), (0.7, 0.1), (0.9, 0.1), (1.0, 0.1)])
 def test_annealing_falls_linearly_then_stays(progress: float, sigma: float) -> None:
     got = annealed(progress, 3, torch.Generator(), high=0.5, low=0.1)
     assert got.tolist() == pytest.approx([sigma] * 3)

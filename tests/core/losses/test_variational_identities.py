@@ -1,6 +1,6 @@
 """Distillation against quadrature: a student of three experts and a ring of eight Gaussians in the plane.
 
-Monte-Carlo gradients use scrambled Sobol points. Their measured relative error is below 2e-3, so a wrong
+Monte-Carlo gradients use scrambled Sobol points. Their measured relative error is below 3e-4, so a wrong
 sign, a missing term or a hidden factor 1/e fails by orders of magnitude.
 """
 
@@ -76,10 +76,12 @@ def test_the_bounds_gap_is_the_posteriors_divergence(student: Any, plane: Any, r
     assert (bound - plane.kl(student, ring())).item() == pytest.approx(gap.item(), abs=1e-10)
 
 
-def test_exact_score_gives_the_gradient_of_the_kl(student: Any, ring: Any, sobol: Callable[..., Tensor]) -> None:
+def test_exact_score_gives_the_gradient_of_the_kl(
+    student: Any, ring: Any, sobol: Callable[..., Tensor]
+) -> None:
     """I4. The recipe that asks at the sample itself, from a teacher that ignores the level."""
     loss, _ = expert_loss(student.law, ring().exactly, torch.tensor([NOISY]), sobol(3, DRAWS, 2))
-    close(student.gradient(loss), torch.tensor(EXACT, dtype=torch.float64), 5e-3)
+    close(student.gradient(loss), torch.tensor(EXACT, dtype=torch.float64), 1e-3)
 
 
 def test_clean_gives_the_gradient_to_the_smoothed_teacher(
@@ -92,7 +94,7 @@ def test_clean_gives_the_gradient_to_the_smoothed_teacher(
     assert expected[:6].tolist() == pytest.approx(CLEAN_MEANS, abs=1e-6)
     sigma = torch.tensor([NOISY], dtype=torch.float64)
     loss, _ = expert_loss(student.law, ring().asked, sigma, sobol(3, DRAWS, 2))
-    close(student.gradient(loss), expected, 5e-3)
+    close(student.gradient(loss), expected, 1e-3)
 
 
 def test_consistent_gives_the_gradient_between_the_smoothed(
@@ -106,4 +108,4 @@ def test_consistent_gives_the_gradient_between_the_smoothed(
     noise, jitter = sobol(3, DRAWS, 4).split(2, dim=-1)
     sigma = torch.tensor([NOISY], dtype=torch.float64)
     loss, _ = expert_loss(student.law, ring().asked, sigma, noise, jitter)
-    close(student.gradient(loss), expected, 5e-3)
+    close(student.gradient(loss), expected, 1e-3)

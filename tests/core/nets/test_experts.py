@@ -87,11 +87,11 @@ def test_every_parameter_gets_a_finite_gradient(covariance: Covariance) -> None:
 
 def test_detached_features_shield_the_trunk_from_the_gate() -> None:
     made = head()
-    shared = features().requires_grad_()
-    made(shared, shared.detach()).log_gate[:, 0].sum().backward()
-    assert shared.grad is None
-    made(shared, shared).log_gate[:, 0].sum().backward()
-    assert shared.grad is not None and shared.grad.abs().max() > 0
+    trunk = features().requires_grad_()
+    made(trunk, trunk.detach()).log_gate[:, 0].sum().backward()
+    assert trunk.grad is None
+    made(trunk, trunk).log_gate[:, 0].sum().backward()
+    assert trunk.grad is not None and trunk.grad.abs().max() > 0
 
 
 def test_experts_start_at_their_centres() -> None:
