@@ -33,6 +33,8 @@ class Variational:
         sigma: (progress in [0, 1], rows, generator) -> levels, from `core/losses/variational.py`.
         experts: Experts moved per row, drawn from the gate with replacement; null moves all of them.
         samples: Draws per moved expert.
+        detach_gate: Train the features by the experts alone, as the released code does. A small gate then
+            falls behind features that move: mode weights drift (docs/LOG.md, 2026-11-21).
         gate_data: The gate's chunks: of the demonstrations, or sampled from the teacher.
     """
 
@@ -41,6 +43,7 @@ class Variational:
     sigma: SigmaSchedule
     experts: int | None = None
     samples: int = 1
+    detach_gate: bool = False
     gate_data: Literal["demonstrations", "teacher"] = "demonstrations"
 
     def __post_init__(self) -> None:
@@ -75,7 +78,7 @@ def loss(
     generator: torch.Generator,
 ) -> tuple[Tensor, Info]:
     """Expert and gate loss of one batch, (b,); `progress` in [0, 1] counts from the end of the warm-up."""
-    law = student.law(batch.observation, detach_gate=True)
+    law = student.law(batch.observation, settings.detach_gate)
     rows, experts, dims = law.mean.shape
     sigma = settings.sigma(progress, rows, generator)
     drawn = None

@@ -96,7 +96,7 @@ def _interval(estimate: tuple[float, float, float], n: int) -> Row:
     return {"value": value, "low": low, "high": high, "n": n}
 
 
-def _spread(values: Sequence[float]) -> Row:
+def _spread(values: Sequence[int | float]) -> Row:
     """Median and range over training seeds."""
     return {"value": float(np.median(values)), "low": min(values), "high": max(values), "n": len(values)}
 

@@ -27,6 +27,7 @@ from stillhand.datasets.cache import open_mapped
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.loader import WindowLoader
+from stillhand.datasets.schema import Batch
 from stillhand.policies import checkpoint as policies
 from stillhand.policies.base import ChunkPolicy
 from stillhand.scripts.stage import at_least, commit, versions, writable_folder
@@ -49,6 +50,7 @@ class Run:
         seed: Of every draw.
         checkpoint_every: Optimizer steps between checkpoints.
         tensorboard: Also write event files (needs the extra `tensorboard`).
+        device: Where the networks are trained.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class Run:
     seed: int
     checkpoint_every: int
     tensorboard: bool
+    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,12 @@ class Prepared:
     loader: WindowLoader
     policy: ChunkPolicy
     run: Run
+
+    def batch(self, step: int) -> Batch:
+        """The windows of one step, on the run's device."""
+        batch = self.loader.batch(step)
+        parts = (batch.observation, batch.action, batch.valid)
+        return Batch(*(part.to(self.run.device) for part in parts))
 
 
 def prepare(config: dict[str, Any]) -> Prepared:
@@ -99,8 +108,31 @@ def prepare(config: dict[str, Any]) -> Prepared:
     }
     settings = Settings(**{**config["training"], "restarts": tuple(config["training"]["restarts"])})
     folder = writable_folder(config["out"])
-    run = Run(folder, card, settings, config["seed"], config["checkpoint_every"], config["tensorboard"])
+    run = Run(
+        folder,
+        card,
+        settings,
+        config["seed"],
+        config["checkpoint_every"],
+        config["tensorboard"],
+        device_of(config["device"]),
+    )
     return Prepared(demonstrations, loader, policy, run)
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a name such as "cuda"; never another one than asked for.
+
+    Raises:
+        ValueError: If torch does not know it or cannot reach it.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device={name!r} cannot be used here: {reason}") from error
+    return device
 
 
 def border_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -121,10 +153,10 @@ def train(run: Run, policy: ChunkPolicy, objective: StepObjective) -> Path:
     """
     from tqdm import tqdm
 
-    state = TrainState(policy, run.settings)
+    state = TrainState(policy.to(run.device), run.settings)
     spent = _resume(run, state)
     begun = time.process_time() - spent
-    generator = torch.Generator()
+    generator = torch.Generator(run.device)
 
     def seeded(step: int) -> tuple[Tensor, Info]:
         return objective(step, generator.manual_seed(derived_seed(run.seed, step)))
@@ -189,7 +221,10 @@ class _Writers:
         checkpoint.write_text(path, kept)
         board = None
         if run.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise ValueError("tensorboard=true needs: pip install 'stillhand[tensorboard]'") from error
 
             board = SummaryWriter(str(run.folder), purge_step=step)
         return cls(path.open("a"), board)

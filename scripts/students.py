@@ -28,16 +28,22 @@ def variational_objective(
     """
     settings = construct(description, ALLOWED)
     teacher, found = checkpoint.load(folder, prepared.demonstrations.spec)
-    student, loader = prepared.policy, prepared.loader
+    student = prepared.policy
     if not isinstance(teacher, DiffusionPolicy) or not isinstance(student, MixturePolicy):
         kinds = f"{type(student).__name__} from {type(teacher).__name__}"
         raise ValueError(f"{folder}: VDD distills a MixturePolicy from a DiffusionPolicy, not a {kinds}")
+    if settings.warmup_steps >= prepared.run.settings.steps:
+        raise ValueError(
+            f"distillation.warmup_steps={settings.warmup_steps} leaves nothing of "
+            f"training.steps={prepared.run.settings.steps} to the teacher"
+        )
     distill.adopt(student, teacher)
+    teacher.to(prepared.run.device)
     student.start_at_centres(prepared.demonstrations)
-    span = max(prepared.run.settings.steps - settings.warmup_steps, 1)
+    span = prepared.run.settings.steps - settings.warmup_steps
 
     def objective(step: int, generator: torch.Generator) -> tuple[Tensor, Info]:
-        batch = loader.batch(step)
+        batch = prepared.batch(step)
         if step < settings.warmup_steps:
             return student.loss(batch, generator)
         progress = (step - settings.warmup_steps) / span

@@ -96,7 +96,7 @@ def run_all(commands: Sequence[Command], processes: int) -> None:
 
 
 def _run(arguments: Command) -> None:
-    command = [sys.executable, "-m", "stillhand.scripts.main", *arguments]
+    command = [sys.executable, "-P", "-m", "stillhand.scripts.main", *arguments]
     if subprocess.run(command).returncode:
         raise ValueError(f"failed: stillhand {' '.join(arguments)}")
 

@@ -33,6 +33,7 @@ class TrainConfig:
         mapped: Read demonstrations through a memory map instead of loading them.
         tensorboard: Write event files too.
         threads: Of torch.
+        device: Where the networks are trained, for example cuda.
     """
 
     task: Any = MISSING
@@ -49,6 +50,7 @@ class TrainConfig:
     mapped: bool = False
     tensorboard: bool = False
     threads: int = 1
+    device: str = "cpu"
 
 
 ConfigStore.instance().store(name="train_schema", node=TrainConfig)
@@ -63,8 +65,8 @@ def main(config: DictConfig) -> None:
     settings = plain(config)
     prepared = prepare(settings)
     prepared.policy.fit(prepared.demonstrations)
-    loader, policy = prepared.loader, prepared.policy
-    last = train(prepared.run, policy, lambda step, rng: policy.loss(loader.batch(step), rng))
+    policy = prepared.policy
+    last = train(prepared.run, policy, lambda step, rng: policy.loss(prepared.batch(step), rng))
     print(f"trained {settings['name']}: {Path(last)}")
 
 

@@ -98,8 +98,9 @@ def test_the_student_learns_and_the_teacher_does_not(toy: Any, recipe: str) -> N
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_trunk_and_experts_follow_the_teacher_alone_the_gate_the_data_alone(toy: Any) -> None:
-    """Other actions change the gate's gradient only; another teacher everything but the gate's."""
+@pytest.mark.parametrize("detached", [True, False])
+def test_experts_follow_the_teacher_alone_the_gate_the_data_alone(toy: Any, detached: bool) -> None:
+    """Other actions change the gate's gradient, and the trunk's if it is shared; another teacher the rest."""
     student, teacher = pair(toy)
     batch = toy.batch()
     shifted = type(batch)(batch.observation, batch.action.roll(1, 0), batch.valid)
@@ -107,7 +108,7 @@ def test_trunk_and_experts_follow_the_teacher_alone_the_gate_the_data_alone(toy:
     def gradients(data: Any, target: float) -> dict[str, Tensor]:
         student.zero_grad()
         teacher.denoiser = Remembering(target)
-        loss(student, teacher, settings(), 0.5, data, generator())[0].mean().backward()
+        loss(student, teacher, settings(detach_gate=detached), 0.5, data, generator())[0].mean().backward()
         named = dict(student.named_parameters())
         return {
             part: torch.cat([p.grad.flatten() for n, p in named.items() if n.startswith(part)])
@@ -118,7 +119,8 @@ def test_trunk_and_experts_follow_the_teacher_alone_the_gate_the_data_alone(toy:
         gradients(*case) for case in ((batch, 0.0), (shifted, 0.0), (batch, 1.0))
     )
     for part in ("network", "head.mean", "head.triangle"):
-        assert torch.equal(first[part], other_data[part]), part
+        shared = part == "network" and not detached
+        assert torch.equal(first[part], other_data[part]) is not shared, part
         assert not torch.equal(first[part], other_teacher[part]), part
     assert not torch.equal(first["head.gate"], other_data["head.gate"])
     assert torch.equal(first["head.gate"], other_teacher["head.gate"])

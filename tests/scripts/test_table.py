@@ -1,0 +1,52 @@
+"""`stillhand table`: the commands it runs, and a small one from nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stillhand.scripts import table
+
+TABLE: dict[str, Any] = {
+    "task": "avoiding",
+    "policy": "mlp",
+    "seeds": [3, 4],
+    "train": {"diffusion": ["method=diffusion"], "em": ["method=em"]},
+}
+
+
+def test_every_run_is_trained_once_per_seed() -> None:
+    commands = table.trainings("train", TABLE, Path("runs"), ["training.steps=5"])
+    assert len(commands) == 4
+    assert commands[1] == [
+        "train", "task=avoiding", "policy=mlp", "data=runs/demonstrations.zarr", "method=em",
+        "seed=3", "run=runs/seed-3", "out=runs/seed-3/em", "training.steps=5",
+    ]  # fmt: skip
+
+
+def test_a_failing_stage_stops_the_table() -> None:
+    with pytest.raises(ValueError, match="failed: stillhand train method=nobody"):
+        table.run_all([["train", "method=nobody"]], 1)
+
+
+def test_a_small_table_from_nothing(tmp_path: Path, tiny_store: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demonstrations.zarr").symlink_to(tiny_store)
+    words = [
+        "table", "avoiding", "run=runs", "out=docs/small", "table.seeds=[0]",
+        *(f"~table.{k}" for k in ("train.regression", "train.mip", "train.em", "distill.vdd-clean")),
+        "~table.distill.vdd-detached",
+        "overrides=['training.steps=12','training.restarts=[]','batch_size=8']",
+        "rollout_overrides=['only=[teacher-1,teacher-10,vdd]','starts=2','rollouts=2','latency_calls=2']",
+        "table.distill.vdd=['method=vdd','distillation.warmup_steps=6']",
+    ]  # fmt: skip
+    command = [sys.executable, "-P", "-m", "stillhand.scripts.main", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    about = json.loads((tmp_path / "docs" / "small.json").read_text())
+    assert {row["name"] for row in about["rows"]} == {"teacher-1", "teacher-10", "vdd"}
+    assert all(row["n"] == 4 for row in about["rows"] if row["metric"] == "success")
+    assert "stillhand table table=avoiding" in (tmp_path / "docs" / "small.md").read_text()
