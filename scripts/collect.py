@@ -1,6 +1,6 @@
 """Stage 1: expert -> demonstrations.
 
-`stillhand collect task=avoiding episodes=960`: modes in turn, only successes kept, one new EpisodeStore.
+`stillhand collect task=avoiding episodes=2400`: modes in turn, only successes kept, one new EpisodeStore.
 """
 
 import shutil
@@ -28,7 +28,7 @@ class CollectConfig:
 
     task: Any = MISSING
     data: str = MISSING
-    episodes: int = 960
+    episodes: int = 2400
     seed: int = 0
 
 
