@@ -21,6 +21,7 @@ from jaxtyping import Float
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.colors import to_rgb
 
+from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.schema import Array
 from stillhand.report import figures
 from stillhand.report.arena import avoiding_arena
@@ -49,6 +50,17 @@ class Demonstrations:
     paths: Sequence[Float[Array, "_ 2"]]
     modes: Sequence[int]
     fingerprint: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> "Demonstrations":
+        """From an EpisodeStore of `avoiding`, whose observations hold the actual x, y in columns 2 and 3.
+
+        Raises:
+            ValueError: If it is no such store, empty or damaged.
+        """
+        loaded = EpisodeStore.open(path).load()
+        paths = np.split(loaded.observation[:, 2:4], loaded.episode_ends[:-1])
+        return cls(paths, loaded.modes.tolist(), loaded.fingerprint)
 
     def __post_init__(self) -> None:
         """Refuse labels that do not match the paths."""
@@ -118,16 +130,20 @@ def render(
 
 def _pictures(run: Run, rows: Sequence[dict[str, Any]], demonstrations: Demonstrations) -> dict[str, Any]:
     arena = avoiding_arena()
-    panels = [_demonstrated(demonstrations)]
-    panels += [_rolled_out(c, row) for c, row in zip(run.controllers, rows, strict=True)]
     samples = {name: timing.samples for name, timing in run.latency.items()}
     timed = any(row["latency_ms"]["p50"] is not None for row in rows)
     return {
-        "trajectories": trajectories(panels, arena),
+        "trajectories": trajectories(panels(run, rows, demonstrations), arena),
         "success": figures.success_and_diversity(rows, run.reference),
         "mixtures": [(name, mixture_map(m, arena, name)) for name, m in run.mixtures.items()],
         "latency": figures.latency(rows, samples, run.reference) if timed else None,
     }
+
+
+def panels(run: Run, rows: Sequence[dict[str, Any]], demonstrations: Demonstrations) -> list[Map]:
+    """Demonstrations first, then every controller of the run, in the order of its rows."""
+    rolled_out = [_rolled_out(c, row) for c, row in zip(run.controllers, rows, strict=True)]
+    return [_demonstrated(demonstrations), *rolled_out]
 
 
 def _demonstrated(demonstrations: Demonstrations) -> Map:

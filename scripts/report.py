@@ -48,18 +48,12 @@ def main(config: DictConfig) -> None:
     import os
 
     os.environ.setdefault("MUJOCO_GL", "egl")
-    from stillhand.datasets.episodes import EpisodeStore
     from stillhand.report.page import Demonstrations, write_report
 
     settings = plain(config)
-    loaded = EpisodeStore.open(Path(settings["data"])).load()
-    starts = [0, *loaded.episode_ends[:-1]]
-    position = loaded.observation[:, 2:4]
-    paths = [position[start:end] for start, end in zip(starts, loaded.episode_ends, strict=True)]
-    shown = Demonstrations(paths, loaded.modes.tolist(), loaded.fingerprint)
-    run = Path(settings["run"])
+    shown = Demonstrations.read(Path(settings["data"]))
     json_path, html_path = write_report(
-        run, shown, settings["reference"], settings["student"], video=settings["video"]
+        Path(settings["run"]), shown, settings["reference"], settings["student"], video=settings["video"]
     )
     print(f"wrote {json_path} and {html_path}")
 

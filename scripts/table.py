@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -19,6 +19,10 @@ from omegaconf import MISSING, DictConfig
 
 from stillhand.core.checkpoint import write_text
 from stillhand.scripts.stage import commit, device, one_message, plain, writable_folder
+
+if TYPE_CHECKING:
+    from stillhand.report.page import Demonstrations
+    from stillhand.report.results import Run
 
 Command = list[str]
 
@@ -51,6 +55,7 @@ ConfigStore.instance().store(name="table_schema", node=TableConfig)
 @one_message
 def main(config: DictConfig) -> None:
     """Run whatever the table lacks, then write it."""
+    from stillhand.report.page import Demonstrations
     from stillhand.report.results import load_run
     from stillhand.report.table import markdown, rows_of
 
@@ -67,11 +72,13 @@ def main(config: DictConfig) -> None:
     common = [f"task={table['task']}", f"controllers={table['controllers']}"]
     evaluations = [["rollout", *common, f"run={run}", *(settings["rollout_overrides"] or [])] for run in runs]
     run_all(evaluations, 1)  # one at a time: latency is measured here
-    rows = rows_of([load_run(run, table["reference"]) for run in runs])
+    loaded = [load_run(run, table["reference"]) for run in runs]
+    rows = rows_of(loaded)
     about = {"device": device(), "commit": commit(), "command": " ".join(sys.argv), "rows": rows}
     write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
     write_text(out.with_suffix(".md"), markdown(table["title"], rows, notes(table, about)))
-    print(f"wrote {out.with_suffix('.json')} and {out.with_suffix('.md')}")
+    out.with_suffix(".svg").write_bytes(picture(loaded[0], Demonstrations.read(data), table["pictured"]))
+    print(f"wrote {out.with_suffix('.json')}, .md and .svg")
 
 
 def trainings(stage: str, table: dict[str, Any], root: Path, extra: Sequence[str]) -> list[Command]:
@@ -99,6 +106,18 @@ def _run(arguments: Command) -> None:
     command = [sys.executable, "-P", "-m", "stillhand.scripts.main", *arguments]
     if subprocess.run(command).returncode:
         raise ValueError(f"failed: stillhand {' '.join(arguments)}")
+
+
+def picture(run: "Run", demonstrations: "Demonstrations", names: Sequence[str]) -> bytes:
+    """Paths of the demonstrations and of the named controllers of one run, as SVG."""
+    from stillhand.report.arena import avoiding_arena
+    from stillhand.report.maps import trajectories
+    from stillhand.report.page import panels
+    from stillhand.report.summary import summarize_run
+
+    drawn = panels(run, summarize_run(run)["controllers"], demonstrations)
+    chosen = [panel for panel in drawn if panel.title in ("demonstrations", *names)]
+    return trajectories(chosen, avoiding_arena()).data
 
 
 def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:

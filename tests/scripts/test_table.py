@@ -49,4 +49,5 @@ def test_a_small_table_from_nothing(tmp_path: Path, tiny_store: Path) -> None:
     about = json.loads((tmp_path / "docs" / "small.json").read_text())
     assert {row["name"] for row in about["rows"]} == {"teacher-1", "teacher-10", "vdd"}
     assert all(row["n"] == 4 for row in about["rows"] if row["metric"] == "success")
+    assert (tmp_path / "docs" / "small.svg").read_bytes().startswith(b"<?xml")
     assert "stillhand table table=avoiding" in (tmp_path / "docs" / "small.md").read_text()
