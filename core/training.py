@@ -9,11 +9,11 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from stillhand.core.settings import Settings, learning_rate
 from stillhand.core.shapes import Info
 
 Objective = Callable[[int], tuple[Tensor, Info]]
@@ -21,53 +21,6 @@ Objective = Callable[[int], tuple[Tensor, Info]]
 Metrics = dict[str, int | float]
 """One line of metrics: step, learning_rate, loss, gradient_norm and the loss's diagnostics."""
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps per parameter, by its own names
-
-
-@dataclass  # not frozen: it serves as the schema that a configuration is merged into
-class Settings:
-    """How to optimize.
-
-    Args:
-        steps: Optimizer steps in total.
-        learning_rate: Peak of the cosine, reached after `warmup_steps`.
-        weight_decay: Of AdamW, on every parameter.
-        clip_norm: Gradients are scaled down to this norm.
-        ema_decay: Cap of the average's decay.
-        restarts: Steps at which the cosine starts again.
-        restart_scale: Peak of each restart relative to the one before.
-        bfloat16: Run networks under bfloat16 autocast; weights and moments stay float32.
-    """
-
-    steps: int = 8000
-    learning_rate: float = 1e-3
-    warmup_steps: int = 100
-    weight_decay: float = 1e-6
-    clip_norm: float = 1.0
-    ema_decay: float = 0.999
-    restarts: tuple[int, ...] = ()
-    restart_scale: float = 1.0
-    bfloat16: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "learning_rate", "clip_norm", "restart_scale"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("warmup_steps", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
-
-
-def learning_rate(settings: Settings, step: int) -> float:
-    """Linear warm-up, then a cosine to zero at the last step or the next restart."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    edges = [settings.warmup_steps, *settings.restarts, settings.steps]
-    begin = max(edge for edge in edges[:-1] if edge <= step)
-    end = min(edge for edge in edges[1:] if edge > step)
-    peak = settings.learning_rate * settings.restart_scale ** sum(edge <= step for edge in settings.restarts)
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
 
 
 def ema_decay(step: int, cap: float) -> float:

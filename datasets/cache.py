@@ -48,7 +48,8 @@ def open_mapped(path: Path) -> Demonstrations:
     if not (copies / name).exists():
         _copy(store, commit, copies / name)
         for stale in copies.iterdir():
-            if stale.name != name:
+            # a draft may belong to a training that opens the same store right now
+            if stale.name != name and not stale.name.endswith(".draft"):
                 rmtree(stale, ignore_errors=True)
     arrays = {key: _read(copies / name / f"{key}.npy", mapped=True) for key in KEYS}
     labels = {key: _read(copies / name / f"{key}.npy", mapped=False) for key in LABELS}

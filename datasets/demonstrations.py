@@ -5,7 +5,6 @@
 The arrays lie in RAM or are read-only memory maps; windows.py and loader.py do not see the difference.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,32 +47,6 @@ class Demonstrations:
     def steps(self) -> int:
         """Number of time steps, and so of windows."""
         return len(self.observation)
-
-    def select(self, episodes: Sequence[int]) -> "Demonstrations":
-        """These episodes in this order, copied into RAM; for a split into training and held-out data.
-
-        Raises:
-            ValueError: No episode, an unknown one, or one twice.
-        """
-        _check_selection(episodes, self.episodes)
-        starts = np.concatenate([[0], self.episode_ends[:-1]])
-        index = np.asarray(episodes, dtype=np.int64)
-        rows = [np.arange(starts[i], self.episode_ends[i]) for i in index]
-        kept = np.concatenate(rows)
-        ends = np.cumsum([len(r) for r in rows], dtype=np.int64)
-        return from_arrays(
-            self.observation[kept], self.action[kept], ends, self.modes[index], self.seeds[index], self.spec
-        )
-
-
-def _check_selection(episodes: Sequence[int], count: int) -> None:
-    if len(episodes) == 0:
-        raise ValueError("episodes is empty, expected at least one index")
-    for i in episodes:
-        if not 0 <= i < count:
-            raise ValueError(f"episodes holds {i}, expected indices 0 .. {count - 1}")
-    if len(set(episodes)) < len(episodes):
-        raise ValueError(f"episodes holds an index twice: {list(episodes)}")
 
 
 def from_arrays(

@@ -66,17 +66,6 @@ class WindowLoader:
         windows = shuffle.order(len(self), self.seed, step * self.batch_size, self.batch_size)
         return self._gather(windows)
 
-    def gather(self, windows: Int[Array, " b"]) -> Batch:
-        """The windows anchored at these time steps, in this order.
-
-        Raises:
-            ValueError: A window outside 0 ... len(self) - 1.
-        """
-        outside = windows[(windows < 0) | (windows >= len(self))]
-        if len(outside):
-            raise ValueError(f"windows holds {outside[0]}, expected 0 .. {len(self) - 1}")
-        return self._gather(windows)
-
     def _gather(self, windows: Int[Array, " b"]) -> Batch:
         first, last = locate(self._bounds, windows)
         actions, valid = action_rows(windows, last, self.prediction_horizon)

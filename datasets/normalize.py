@@ -1,12 +1,10 @@
 """Affine normalisation per dimension, kept in the state dict of whoever uses it.
 
-    encode(x) = (x - shift) / scale          decode(z) = z * scale + shift
+    encode(x) = (x - mean) / std          decode(z) = z * std + mean
 
-    z-score   shift = mean,             scale = standard deviation
-    min-max   shift = (max + min) / 2,  scale = (max - min) / 2        onto [-1, 1]
-
-A dimension whose spread (standard deviation, or max - min) is below 1e-4 is only centred, scale = 1, so that
-sensor noise on a constant is not blown up. Diffusion Policy (arXiv 2303.04137) uses min-max for actions.
+A dimension whose standard deviation is below 1e-4 is only centred, so that sensor noise on a constant is not
+blown up. Diffusion Policy (arXiv 2303.04137) maps actions onto [-1, 1] instead; EDM's preconditioning
+(arXiv 2206.00364) wants data of known deviation.
 """
 
 from collections.abc import Iterator
@@ -60,30 +58,9 @@ class Normalizer(nn.Module):
         # the second pass keeps the digits that E[x^2] - E[x]^2 loses for a mean far from 0
         variance = sum(((block - mean) ** 2).sum(axis=0) for block in _blocks(rows)) / len(rows)
         std = np.sqrt(variance)
-        return cls._fitted(mean, std, spread=std)
-
-    @classmethod
-    def fit_minmax(cls, values: Float[Array | Tensor, "n d"]) -> "Normalizer":
-        """Smallest value to -1 and largest to 1 in every dimension, to rounding.
-
-        Args:
-            values: Array (a memory map is read block by block) or CPU tensor.
-
-        Raises:
-            ValueError: No rows, or a value that is not finite.
-        """
-        rows = np.asarray(values)
-        _check(rows)
-        low, high = (f(rows, axis=0).astype(np.float64) for f in (np.min, np.max))
-        return cls._fitted((high + low) / 2, (high - low) / 2, spread=high - low)
-
-    @classmethod
-    def _fitted(
-        cls, shift: Float[Array, " d"], scale: Float[Array, " d"], spread: Float[Array, " d"]
-    ) -> "Normalizer":
-        fitted = cls(len(shift))
-        fitted.shift.copy_(torch.from_numpy(shift))
-        fitted.scale.copy_(torch.from_numpy(np.where(spread < SMALLEST_SPREAD, 1.0, scale)))
+        fitted = cls(len(mean))
+        fitted.shift.copy_(torch.from_numpy(mean))
+        fitted.scale.copy_(torch.from_numpy(np.where(std < SMALLEST_SPREAD, 1.0, std)))
         return fitted
 
     def encode(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:

@@ -63,7 +63,7 @@ def record(
         progress: Called with the number of episodes newly kept.
 
     Raises:
-        RuntimeError: If an episode fails `ATTEMPTS` times.
+        ValueError: If episodes < 1 or seed < 0, or an episode fails `ATTEMPTS` times.
     """
     if episodes < 1 or seed < 0:
         raise ValueError(f"need episodes >= 1 and seed >= 0, got {episodes} and {seed}")
@@ -82,7 +82,10 @@ def record(
         if len(kept) == episodes:
             return Recording(tuple(kept[i] for i in range(episodes)), failed, other_mode)
     first = next(i for i in range(episodes) if i not in kept)
-    raise RuntimeError(f"episode {first} (mode {first % env.modes}) failed in all {ATTEMPTS} attempts")
+    raise ValueError(
+        f"the expert failed in all {ATTEMPTS} attempts at episode {first} (mode {first % env.modes}); "
+        f"{len(kept)} of {episodes} episodes succeeded"
+    )
 
 
 def _play(

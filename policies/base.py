@@ -113,8 +113,8 @@ class ChunkPolicy(nn.Module, ABC):
         """The module whose forward passes count as network calls."""
 
     @abstractmethod
-    def fit(self, demonstrations: Demonstrations) -> None:
-        """Measure on demonstrations whatever is fixed before training."""
+    def fit(self, demonstrations: Demonstrations, seed: int) -> None:
+        """Measure on demonstrations whatever is fixed before training; `seed` picks the windows looked at."""
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Float[Tensor, " b"], Info]:

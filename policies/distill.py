@@ -1,8 +1,8 @@
 """From a diffusion policy to a mixture: what one optimizer step of VDD computes.
 
 First the experts learn the data by likelihood (without it, or a start above the separation of the modes, most
-experts die); then experts follow the teacher's score while the gate follows data, in one backward pass: the
-two losses share no parameter, so separate optimizers would take the same steps.
+experts die); then experts follow the teacher's score while the gate follows data, in one backward pass. Gate
+and experts share no parameter of their own; the features follow both losses, or the experts' alone.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from stillhand.core.diffusion.score import score_from_denoised
 from stillhand.core.losses import variational
 from stillhand.core.mixture import Mixture
 from stillhand.core.shapes import Info
@@ -33,8 +34,8 @@ class Variational:
         sigma: (progress in [0, 1], rows, generator) -> levels, from `core/losses/variational.py`.
         experts: Experts moved per row, drawn from the gate with replacement; null moves all of them.
         samples: Draws per moved expert.
-        detach_gate: Train the features by the experts alone, as the released code does. A small gate then
-            falls behind features that move: mode weights drift (docs/LOG.md, 2026-11-21).
+        detach_gate: Train the features by the experts alone, as the released code does; in the warm-up too.
+            A small gate then falls behind features that move (docs/LOG.md, 2026-11-21).
         gate_data: The gate's chunks: of the demonstrations, or sampled from the teacher.
     """
 
@@ -51,7 +52,10 @@ class Variational:
             raise ValueError(f"need warmup_steps >= 0, got {self.warmup_steps}")
         if self.samples < 1 or (self.experts is not None and self.experts < 1):
             raise ValueError(f"need samples and experts >= 1, got {self.samples} and {self.experts}")
-        self.sigma(0.0, 1, torch.Generator())  # refuses bad levels now, not after the warm-up
+        try:
+            self.sigma(0.0, 1, torch.Generator())  # refuses bad levels now, not after the warm-up
+        except TypeError as error:
+            raise ValueError(f"sigma is no schedule: {error}") from error
 
 
 def adopt(student: MixturePolicy, teacher: DiffusionPolicy) -> None:
@@ -67,6 +71,12 @@ def adopt(student: MixturePolicy, teacher: DiffusionPolicy) -> None:
             raise ValueError(f"{name}: the student has {own}, its teacher {other}; need the same")
     student.border.actions.load_state_dict(teacher.border.actions.state_dict())
     student.border.encoder.normalizer.load_state_dict(teacher.border.encoder.normalizer.state_dict())
+
+
+def warmup_loss(student: MixturePolicy, settings: Variational, batch: Batch) -> tuple[Tensor, Info]:
+    """Negative log-likelihood of one batch, (b,), before the teacher speaks."""
+    x0 = student.border.normalized(batch.action).flatten(start_dim=1)
+    return variational.likelihood_loss(student.law(batch.observation, settings.detach_gate), x0)
 
 
 def loss(
@@ -107,8 +117,7 @@ def _row_score(teacher: DiffusionPolicy, cond: Tensor) -> variational.RowScore:
         chunks = x.reshape(-1, *teacher.border.sample_shape)
         levels = sigma.repeat_interleave(s)
         estimate = teacher.denoiser(chunks, levels, cond.repeat_interleave(s, dim=0))
-        slope: Tensor = (estimate - chunks) / levels.view(-1, 1, 1) ** 2
-        return slope.view(x.shape)
+        return score_from_denoised(estimate, chunks, levels).view(x.shape)
 
     return score
 

@@ -47,12 +47,12 @@ class MixturePolicy(ChunkPolicy):
         """The network whose calls are counted."""
         return self.network
 
-    def fit(self, demonstrations: Demonstrations) -> None:
+    def fit(self, demonstrations: Demonstrations, seed: int) -> None:
         """Measure the normalizers, then place the experts at k-means centres of normalized chunks."""
         self.border.fit(demonstrations)
-        self.start_at_centres(demonstrations)
+        self.start_at_centres(demonstrations, seed)
 
-    def start_at_centres(self, demonstrations: Demonstrations, seed: int = 0) -> None:
+    def start_at_centres(self, demonstrations: Demonstrations, seed: int) -> None:
         """Experts start at k-means++ centres of up to 20,000 demonstrated chunks."""
         from scipy.cluster.vq import kmeans2
 

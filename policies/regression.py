@@ -47,7 +47,7 @@ class RegressionPolicy(ChunkPolicy):
         """The network whose calls are counted."""
         return self.network
 
-    def fit(self, demonstrations: Demonstrations) -> None:
+    def fit(self, demonstrations: Demonstrations, seed: int) -> None:
         """Measure the normalizers."""
         self.border.fit(demonstrations)
 

@@ -89,11 +89,11 @@ class DiffusionPolicy(ChunkPolicy):
         """The network whose calls are counted."""
         return self.denoiser.net
 
-    def fit(self, demonstrations: Demonstrations) -> None:
+    def fit(self, demonstrations: Demonstrations, seed: int) -> None:
         """Measure the normalizers, then sigma_data on normalized chunks."""
         self.border.fit(demonstrations)
         rows = min(4096, len(demonstrations.action))
-        loader = WindowLoader(demonstrations, self.observation_horizon, self.prediction_horizon, rows, seed=0)
+        loader = WindowLoader(demonstrations, self.observation_horizon, self.prediction_horizon, rows, seed)
         chunks = self.border.normalized(loader.batch(0).action)
         self.denoiser.sigma_data.fill_(float(chunks.std()))
 

@@ -11,7 +11,7 @@ COLUMNS = (
     "p50 (ms)",
     "p99 (ms)",
     "Parameters",
-    "Training (s)",
+    "Training (CPU s)",
 )
 
 DEFINITIONS = (
@@ -41,12 +41,13 @@ DEFINITIONS = (
     ),
     (
         "Network calls",
-        "Evaluations of the network for one chunk of actions.",
+        "Evaluations of the network for one plan, that is one chunk of actions.",
     ),
     (
         "p50, p99",
-        "Median and 99th percentile of the time from one observation to one chunk, batch 1, one "
-        "thread, after warm-up; the simulator's time is excluded. A dash: not measured.",
+        "Median and 99th percentile of the time of one plan, from the observations to a chunk, batch 1, "
+        "after warm-up. It is CPU time of one thread, which other programs on the machine do not stretch; "
+        "the simulator's time is excluded. A dash: not measured.",
     ),
     (
         "Parameters",
@@ -54,7 +55,7 @@ DEFINITIONS = (
     ),
     (
         "Training",
-        "Seconds this controller's own training took; where it learns from a teacher, the teacher's "
+        "CPU seconds this controller's own training took; where it learns from a teacher, the teacher's "
         "training comes on top. A dash: not recorded.",
     ),
 )

@@ -1,7 +1,7 @@
 """Charts of a summary: success against diversity, and latency.
 
 Success alone hides collapse (a policy that always takes one way reads 1.000), so success and conditional
-mode entropy share one picture. Latency is drawn per call on a logarithmic axis: ratios are lengths.
+mode entropy share one picture. Latency is drawn per plan on a logarithmic axis: ratios are lengths.
 """
 
 from collections.abc import Mapping, Sequence
@@ -99,11 +99,11 @@ def spread(values: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def latency(rows: Sequence[Row], samples: Mapping[str, Float[Array, " n"]], reference: str) -> Picture:
-    """Time of one policy call per controller: samples, p50 (bar), p99 (tick), factors to the teachers.
+    """CPU time of one plan per controller: samples, p50 (bar), p99 (tick), factors to the teachers.
 
     Args:
         rows: `controllers` of the summary; those without measured latency are left out.
-        samples: Milliseconds per call, by controller name.
+        samples: CPU milliseconds per plan, by controller name.
         reference: Name of the teacher.
 
     Raises:
@@ -126,7 +126,7 @@ def latency(rows: Sequence[Row], samples: Mapping[str, Float[Array, " n"]], refe
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.grid(axis="x", which="major")
         axes.set_axisbelow(True)
-        axes.set_xlabel("ms per call, batch 1, one thread (log scale)")
+        axes.set_xlabel("CPU ms per plan, batch 1, one thread (log scale)")
         _numbers(axes, timed)
     return to_svg(figure, "Latency: " + "; ".join(f"{row['name']} {_milliseconds(row)} ms" for row in timed))
 

@@ -2,17 +2,19 @@
 
     interval above 0 -> higher | interval below 0 -> lower | interval around 0 -> no difference shown
 
-The wording follows the paired interval, whoever wins. Collapse, dead experts and baselines that do as well
-as the student are named beside the headline, because success alone hides them.
+The wording follows the paired interval, whoever wins. Collapse, dead experts and baselines that tie with the
+student or do better are named beside the headline, because success against the teacher alone hides them.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
+Differences = Mapping[str, tuple[float, float, float]]
 
 COLLAPSED_ENTROPY = 0.5  # of log(modes)
 SUCCEEDS = 0.9
+SAME_ENTROPY = 0.03  # what the estimator resolves at 20 rollouts per start
 
 
 def pick_student(rows: Sequence[Row], reference: str) -> str | None:
@@ -55,8 +57,14 @@ def _word(paired: Mapping[str, float]) -> str:
     return "lower success" if paired["high"] < 0 else "no difference in success shown"
 
 
-def findings(summary: Mapping[str, Any], student: str | None) -> list[str]:
-    """What a reader must know beside the headline; empty when there is nothing to add."""
+def findings(summary: Mapping[str, Any], student: str | None, differences: Differences) -> list[str]:
+    """What a reader must know beside the headline; empty when there is nothing to add.
+
+    Args:
+        summary: The content of report.json.
+        student: Controller of the headline.
+        differences: Success of the student minus that of each other controller, paired: value, low, high.
+    """
     rows = summary["controllers"]
     notes = [_collapse(row, summary["modes"]) for row in rows if _is_collapsed(row)]
     notes += [
@@ -67,11 +75,11 @@ def findings(summary: Mapping[str, Any], student: str | None) -> list[str]:
     ]
     if student is not None:
         own = _row(summary, student)
+        baselines = [row for row in rows if row["baseline_of"] is not None and row["name"] != student]
         notes += [
-            f"{row['name']} does at least as well as {student} in this run: {_record(row, name=False)}, "
-            f"entropy {row['mode_entropy']:.3f}."
-            for row in rows
-            if row["name"] not in (student, summary["reference"]) and _matches(row, own)
+            _equal(row, own, differences[row["name"]])
+            for row in baselines
+            if row["name"] != summary["reference"] and _matches(row, own, differences[row["name"]])
         ]
     if len(summary["seeds"]) == 1:
         notes.append("One training seed: the intervals cover the rollouts, not the training.")
@@ -117,7 +125,7 @@ def _speed(row: Row, teacher: Row) -> str:
     if own is None or theirs is None:
         return "; latency was not measured."
     ratio = f"{theirs / own:.3g} times faster" if own < theirs else f"{own / theirs:.3g} times slower"
-    return f"; one call takes {own:.2f} ms against {theirs:.2f} ms (p50), {ratio}."
+    return f"; one plan takes {own:.2f} ms against {theirs:.2f} ms (p50), {ratio}."
 
 
 def _is_collapsed(row: Row) -> bool:
@@ -131,8 +139,19 @@ def _collapse(row: Row, modes: int) -> str:
     )
 
 
-def _matches(row: Row, own: Row) -> bool:
-    return bool(_rate(row) >= _rate(own) and row["mode_entropy"] >= own["mode_entropy"])
+def _matches(row: Row, own: Row, difference: tuple[float, float, float]) -> bool:
+    """Whether the student is not shown to succeed more often, and is not more diverse either."""
+    return bool(difference[1] <= 0 and row["mode_entropy"] >= own["mode_entropy"] - SAME_ENTROPY)
+
+
+def _equal(row: Row, own: Row, difference: tuple[float, float, float]) -> str:
+    value, low, high = difference
+    verb = "does better than" if high < 0 else "ties with"
+    return (
+        f"{row['name']} {verb} {own['name']}: {_record(row, name=False)}, {own['name']} minus {row['name']} "
+        f"{points(value)} points ({points(low)} to {points(high)}), "
+        f"entropy {row['mode_entropy']:.3f} against {own['mode_entropy']:.3f}."
+    )
 
 
 def _rate(row: Row) -> float:

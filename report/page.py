@@ -29,9 +29,10 @@ from stillhand.report.definitions import COLUMNS, DEFINITIONS
 from stillhand.report.findings import findings, headline, percent, pick_student, points, title
 from stillhand.report.maps import Map, pad_paths, trajectories
 from stillhand.report.mixture_map import mixture_map
+from stillhand.report.records import RunError
 from stillhand.report.results import Controller, Run, load_run
 from stillhand.report.style import FAILED
-from stillhand.report.summary import REFERENCE, summarize_run
+from stillhand.report.summary import REFERENCE, commits, differences_from, summarize_run
 from stillhand.report.video import Cast, Video, compare
 
 LIBRARIES = ("stillhand", "mujoco", "numpy", "torch")
@@ -44,12 +45,12 @@ class Demonstrations:
     Args:
         paths: (T, 2) positions of every episode, metres.
         modes: Mode of every episode.
-        fingerprint: Of the dataset, for the provenance; empty when unknown.
+        fingerprint: Of the dataset, as the controllers' cards name it.
     """
 
     paths: Sequence[Float[Array, "_ 2"]]
     modes: Sequence[int]
-    fingerprint: str = ""
+    fingerprint: str
 
     @classmethod
     def read(cls, path: Path) -> "Demonstrations":
@@ -90,10 +91,11 @@ def write_report(
         Paths of the two files.
 
     Raises:
-        RunError: When the run is incomplete, inconsistent, or lacks the reference.
+        RunError: When the run is incomplete, inconsistent, lacks the reference, or was trained on other data.
         ValueError: When `student` is not among the controllers.
     """
     run = load_run(folder, reference)
+    check_data(run, demonstrations)
     summary = summarize_run(run)
     html = render(run, summary, demonstrations, student, video)
     json_text = json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
@@ -101,6 +103,20 @@ def write_report(
     for path, text in zip(written, (json_text, html), strict=True):
         _replace(path, text)
     return written
+
+
+def check_data(run: Run, demonstrations: Demonstrations) -> None:
+    """Demonstrations are shown beside controllers that learnt from them, and from nothing else.
+
+    Raises:
+        RunError: If the controllers were trained on other data.
+    """
+    trained = run.controllers[0].card.dataset
+    if demonstrations.fingerprint != trained:
+        raise RunError(
+            f"data: these demonstrations have the fingerprint {demonstrations.fingerprint!r}, but the "
+            f"controllers were trained on {trained!r}; give the data they were trained on"
+        )
 
 
 def render(
@@ -115,7 +131,7 @@ def render(
     return environment.get_template("page.html").render(
         title=title(summary, student),
         headline=headline(summary, student),
-        findings=findings(summary, student),
+        findings=findings(summary, student, differences_from(run, student) if student else {}),
         summary=summary,
         student=student,
         columns=COLUMNS,
@@ -123,7 +139,7 @@ def render(
         pictures=_pictures(run, rows, demonstrations),
         video=clip,
         no_video=no_video,
-        provenance=_provenance(summary, demonstrations),
+        provenance=_provenance(run, summary),
         points=points,
     )
 
@@ -179,18 +195,17 @@ def _cast(controller: Controller) -> Cast:
     return Cast(controller.card.name, [result.path for result in controller.results], colours)
 
 
-def _provenance(summary: dict[str, Any], demonstrations: Demonstrations) -> list[tuple[str, Any]]:
+def _provenance(run: Run, summary: dict[str, Any]) -> list[tuple[str, Any]]:
     versions = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
     ledger = f"seed {summary['ledger_seed']}, {summary['starts']} starts, {summary['episodes']} episodes"
+    cards = [controller.card for controller in run.controllers]
     return [
         ("Task", summary["task"]),
         ("Training seeds", ", ".join(map(str, summary["seeds"]))),
-        (
-            "Ledger",
-            ledger,
-        ),
-        ("Dataset fingerprint", demonstrations.fingerprint),
-        ("Commit", summary["commit"]),
+        ("Ledger", ledger),
+        ("Action horizon", f"{summary['action_horizon']} (actions executed per plan)"),
+        ("Dataset fingerprint", summary["dataset"]),
+        ("Commit", commits((card.training_commit for card in cards), (card.commit for card in cards))),
         ("Device", summary["device"]),
         ("Latency measured on", summary["latency_conditions"].get("device")),
         ("Versions", f"Python {platform.python_version()}, {versions}"),

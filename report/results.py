@@ -1,7 +1,8 @@
 """The run directory, read once and checked: ledger, rollouts, latency and mixtures.
 
 Every controller must have been rolled out on the run's own ledger, row by row and from the same initial
-states: only then are differences between controllers paired.
+states, with the same action horizon, after training on the same data: only then are differences between
+controllers paired, and differences between methods.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from stillhand.datasets.schema import Array
-from stillhand.envs.ledger import FIELDS, Ledger
+from stillhand.envs.ledger import FIELDS, Ledger, Row
 from stillhand.envs.results import EPISODES_FILE, EpisodeResult, read_results
 from stillhand.report.mixture_map import Mixture
 from stillhand.report.records import (
@@ -30,12 +31,17 @@ from stillhand.report.records import (
     take,
 )
 
+SHARED = ("task", "dataset", "action_horizon")  # fields of the card that all controllers of a run agree in
 METRICS = ("steps", "duration_s", "path_length_m", "jerk_m_s3", "boundary_jump", "latency_ms")
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a controller is and how it came about; fields as in `controller.json`."""
+    """What a controller is and how it came about; fields as in `controller.json`.
+
+    `config` and `training_commit` belong to its training, `rollout` and `commit` to its rollouts; `dataset`
+    is the fingerprint of what it learnt from.
+    """
 
     name: str
     method: str
@@ -46,7 +52,10 @@ class Card:
     checkpoint: str | None
     command: str | None
     config: Mapping[str, Any]
+    rollout: Mapping[str, Any]
     commit: str | None
+    training_commit: str | None
+    dataset: str
     device: str | None
     task: str
     seed: int
@@ -104,7 +113,7 @@ class Run:
     latency: Mapping[str, Latency]
     latency_note: Mapping[str, Any]
     mixtures: Mapping[str, Mixture]
-    ledger_seed: int
+    ledger: Ledger
 
 
 def load_run(folder: Path, reference: str) -> Run:
@@ -115,9 +124,10 @@ def load_run(folder: Path, reference: str) -> Run:
         reference: Name of the controller that the others are compared with.
 
     Raises:
-        RunError: A missing or broken file, an unknown reference, or rollouts off the run's ledger.
+        RunError: A missing or broken file, an unknown reference, rollouts off the run's ledger, or
+            controllers that differ in task, training data or action horizon.
     """
-    ledger, seed = _read_ledger(folder / "ledger.json")
+    ledger = _read_ledger(folder / "ledger.json")
     homes = sorted(card.parent for card in (folder / "rollouts").glob("*/controller.json"))
     stray = [p for p in (folder / "rollouts").glob("*/") if p not in homes]
     if stray or not homes:
@@ -132,7 +142,7 @@ def load_run(folder: Path, reference: str) -> Run:
         c.card.name: _read_mixture(folder / "mixtures" / f"{c.card.name}.npz", c) for c in controllers
     }
     found = {name: mixture for name, mixture in mixtures.items() if mixture is not None}
-    return Run(reference, tuple(controllers), latency, note, found, seed)
+    return Run(reference, tuple(controllers), latency, note, found, ledger)
 
 
 def _rank(reference: str) -> Callable[[Controller], tuple[bool, bool, str]]:
@@ -140,21 +150,19 @@ def _rank(reference: str) -> Callable[[Controller], tuple[bool, bool, str]]:
     return lambda c: (c.card.name != reference, c.card.baseline_of is not None, c.card.name)
 
 
-def _read_ledger(path: Path) -> tuple[Int[Array, "n 4"], int]:
+def _read_ledger(path: Path) -> Ledger:
     if not path.exists():
         raise RunError(f"{path}: missing")
-    ledger = Ledger.load(path)
-    return np.array([[getattr(row, name) for name in FIELDS] for row in ledger.rows]), ledger.seed
+    return Ledger.load(path)
 
 
-def _read_controller(home: Path, ledger: Int[Array, "n 4"]) -> Controller:
+def _read_controller(home: Path, ledger: Ledger) -> Controller:
     card = _read_card(home / "controller.json")
     try:
         results = read_results(home)
     except FileNotFoundError as error:
         raise RunError(f"{error.filename}: missing") from None
-    own = np.array([[getattr(result, name) for name in FIELDS] for result in results])
-    if own.shape != ledger.shape or (own != ledger).any():
+    if [_seeds(result) for result in results] != [_seeds(row) for row in ledger.rows]:
         raise RunError(
             f"{home / EPISODES_FILE}: episodes differ from the run's ledger.json, "
             "so comparisons would be unpaired"
@@ -162,14 +170,18 @@ def _read_controller(home: Path, ledger: Int[Array, "n 4"]) -> Controller:
     return Controller(card, tuple(results))
 
 
+def _seeds(row: Row | EpisodeResult) -> tuple[int, ...]:
+    return tuple(getattr(row, name) for name in FIELDS)
+
+
 def _read_card(path: Path) -> Card:
     record, where = read_json(path), str(path)
     kinds: dict[str, Kinds] = {
-        **dict.fromkeys(("name", "method", "task"), TEXT),
-        **dict.fromkeys(("checkpoint", "command", "commit", "device"), TEXT + NULL),
+        **dict.fromkeys(("name", "method", "task", "dataset"), TEXT),
+        **dict.fromkeys(("checkpoint", "command", "commit", "training_commit", "device"), TEXT + NULL),
         **dict.fromkeys(("calls", "parameters", "action_horizon", "seed"), WHOLE),
         "train_seconds": NUMBER + NULL,
-        "config": OBJECT,
+        **dict.fromkeys(("config", "rollout"), OBJECT),
     }
     fields = {name: take(record, name, kind, where) for name, kind in kinds.items()}
     if fields["name"] != path.parent.name:
@@ -180,17 +192,22 @@ def _read_card(path: Path) -> Card:
 
 
 def _check_pairing(controllers: Sequence[Controller]) -> None:
-    """Same task, and episode by episode the same initial state as the reference."""
+    """Same task, data and action horizon, and episode by episode the same initial state as the reference."""
     first, *others = controllers
     for other in others:
-        name, task = other.card.name, other.card.task
-        if task != first.card.task:
-            raise RunError(f"{name}: task={task!r}, but {first.card.name} has {first.card.task!r}")
-        for own, theirs in zip(other.results, first.results, strict=True):
-            if own.initial_state != theirs.initial_state:
+        name = other.card.name
+        for field in SHARED:
+            own, theirs = getattr(other.card, field), getattr(first.card, field)
+            if own != theirs:
                 raise RunError(
-                    f"{name}: episode {own.episode} starts at {own.initial_state}, but that of "
-                    f"{first.card.name} at {theirs.initial_state}, so comparisons would be unpaired"
+                    f"{name}: {field}={own!r}, but {first.card.name} has {theirs!r}; one run compares "
+                    "controllers of the same task, training data and action horizon"
+                )
+        for result, paired in zip(other.results, first.results, strict=True):
+            if result.initial_state != paired.initial_state:
+                raise RunError(
+                    f"{name}: episode {result.episode} starts at {result.initial_state}, but that of "
+                    f"{first.card.name} at {paired.initial_state}, so comparisons would be unpaired"
                 )
 
 

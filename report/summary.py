@@ -16,6 +16,7 @@ import numpy as np
 
 from stillhand.envs.avoiding import MODES
 from stillhand.envs.metrics import (
+    Estimate,
     conditional_entropy,
     effective_modes,
     modes_reached,
@@ -56,9 +57,30 @@ def summarize_run(run: Run) -> dict[str, Any]:
         "modes": MODES,
         "episodes": len(run.controllers[0].results),
         "starts": len(np.unique(run.controllers[0].start)),
-        "ledger_seed": run.ledger_seed,
+        "ledger_seed": run.ledger.seed,
         "latency_conditions": dict(run.latency_note),
+        "training_commit": _common(card.training_commit for card in cards),
+        "dataset": cards[0].dataset,
+        "action_horizon": cards[0].action_horizon,
     }
+
+
+def differences_from(run: Run, name: str) -> dict[str, Estimate]:
+    """Success of `name` minus that of every other controller, paired, by the other's name.
+
+    Raises:
+        ValueError: If the run has no such controller.
+    """
+    found = {controller.card.name: controller.success for controller in run.controllers}
+    if name not in found:
+        raise ValueError(f"controller {name!r}: not among {list(found)}")
+    return {other: paired_difference(found[name], found[other]) for other in found if other != name}
+
+
+def commits(training: Iterable[str | None], rollout: Iterable[str | None]) -> str | None:
+    """One word where training and rollout share a commit, else both by name; None if neither is known."""
+    trained, played = _common(training), _common(rollout)
+    return trained if trained == played else f"training {trained or 'unknown'}, rollout {played or 'unknown'}"
 
 
 def _common(values: Iterable[str | None]) -> str | None:
@@ -95,6 +117,7 @@ def _row(run: Run, controller: Controller) -> dict[str, Any]:
         "baseline_of": card.baseline_of,
         "command": card.command,
         "seed": card.seed,
+        "rollout": dict(card.rollout),
     }
 
 

@@ -1,19 +1,18 @@
 """A published table: one run per training seed, every number with its interval, as JSON and as Markdown.
 
-    rows  {name, metric, value, low, high, n, seeds, config, commit}
+    rows  {name, metric, value, low, high, n, seeds, config, commit, seed_low, seed_high}
 
-Success has Wilson's interval over all episodes; its difference to the reference and the entropy have
-percentile bootstraps over groups (training seed, start), since rollouts of one start are not independent.
-Latency and CPU seconds show the range over seeds. Ties and defeats are printed like everything else.
+All training seeds play one ledger, so its starts are what a bootstrap may resample: difference and entropy
+are means over the seeds for each start, with a percentile interval over starts. Success has Wilson's interval
+over all episodes, as if they were independent. seed_low and seed_high are the range of the single seeds'
+values; latency, factors and CPU seconds are medians with that range. Ties and defeats are printed too.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
-from stillhand.datasets.schema import Array
 from stillhand.envs.avoiding import MODES
 from stillhand.envs.metrics import (
     clustered_difference,
@@ -22,9 +21,13 @@ from stillhand.envs.metrics import (
     modes_reached,
     wilson,
 )
-from stillhand.report.results import Controller, Run
+from stillhand.report.results import SHARED, Card, Controller, Run
+from stillhand.report.summary import commits
 
 Row = dict[str, Any]
+Number = int | float
+Estimated = tuple[Row, tuple[Number, Number]]  # value, low, high, n; and the range of the seeds' values
+SEED_RANGE = ("seed_low", "seed_high")
 COLUMNS = (
     ("success", "success %", 100.0),
     ("paired_difference", "minus teacher, points", 100.0),
@@ -34,81 +37,128 @@ COLUMNS = (
     ("parameters", "parameters", 1.0),
     ("latency_p50_ms", "p50 ms", 1.0),
     ("latency_p99_ms", "p99 ms", 1.0),
+    ("speedup_vs_teacher-10", "p50 of teacher-10 / own", 1.0),
+    ("speedup_vs_teacher-100", "p50 of teacher-100 / own", 1.0),
     ("train_cpu_seconds", "training CPU s", 1.0),
 )
+TEACHERS = ("teacher-10", "teacher-100")
+# Their low and high are an interval; those of the other metrics are the range over seeds.
+ESTIMATES = ("success", "paired_difference", "mode_entropy")
 
 
 def rows_of(runs: Sequence[Run]) -> list[Row]:
     """Every metric of every controller over the runs of several training seeds.
 
     Raises:
-        ValueError: If the runs hold different controllers or ledgers.
+        ValueError: If the runs hold different controllers, or differ in ledger, task, data or action horizon.
     """
-    names = [controller.card.name for controller in runs[0].controllers]
     for run in runs[1:]:
-        found = [controller.card.name for controller in run.controllers]
-        if found != names or run.ledger_seed != runs[0].ledger_seed:
-            raise ValueError(
-                f"runs of one table need the same controllers and ledger, got {found} and {names}"
-            )
-    return [row for i in range(len(names)) for row in _controller_rows(runs, i)]
+        _check_same(runs[0], run)
+    return [row for i in range(len(runs[0].controllers)) for row in _controller_rows(runs, i)]
+
+
+def _check_same(first: Run, other: Run) -> None:
+    """Starts are the clusters and seeds the repetitions: all else must be equal."""
+    names, found = ([controller.card.name for controller in run.controllers] for run in (first, other))
+    if names != found:
+        raise ValueError(f"runs of one table need the same controllers, got {names} and {found}")
+    if first.ledger != other.ledger:
+        raise ValueError(
+            f"runs of one table need the same ledger, got {len(first.ledger.rows)} rows of ledger_seed="
+            f"{first.ledger.seed} and {len(other.ledger.rows)} others of ledger_seed={other.ledger.seed}"
+        )
+    for field in SHARED:  # within a run all controllers agree in them
+        own, theirs = (getattr(run.controllers[0].card, field) for run in (first, other))
+        if own != theirs:
+            raise ValueError(f"runs of one table need the same {field}, got {own!r} and {theirs!r}")
 
 
 def _controller_rows(runs: Sequence[Run], index: int) -> list[Row]:
     controllers = [run.controllers[index] for run in runs]
-    card = controllers[0].card
-    seeds = [controller.card.seed for controller in controllers]
-    common = {"seeds": seeds, "config": dict(card.config), "commit": card.commit}
+    cards = [controller.card for controller in controllers]
+    name = cards[0].name
+    ranges: dict[str, Sequence[Number | None]] = {
+        "calls": [card.calls for card in cards],
+        "parameters": [card.parameters for card in cards],
+        "train_cpu_seconds": [card.train_seconds for card in cards],
+        **_latencies(runs, name),
+    }
     estimates = {
         **_rollout_estimates(controllers, [run.controllers[0] for run in runs]),
-        "calls": _spread([c.card.calls for c in controllers]),
-        "parameters": _spread([c.card.parameters for c in controllers]),
-        "train_cpu_seconds": _spread([c.card.train_seconds or 0.0 for c in controllers]),
-        **_latencies(runs, card.name),
+        **{metric: _spread(known) for metric, values in ranges.items() if (known := _all_known(values))},
     }
+    origin = _origin(cards)
     return [
-        {"name": card.name, "metric": metric, **numbers, **common} for metric, numbers in estimates.items()
+        {"name": name, "metric": metric, **numbers, **origin, **dict(zip(SEED_RANGE, by_seed, strict=True))}
+        for metric, (numbers, by_seed) in estimates.items()
     ]
 
 
-def _rollout_estimates(controllers: Sequence[Controller], references: Sequence[Controller]) -> dict[str, Row]:
-    success = np.concatenate([c.success for c in controllers])
-    reference = np.concatenate([c.success for c in references])
-    groups = np.concatenate([_groups(c, seed) for seed, c in enumerate(controllers)])
-    entropy = [entropy_per_start(c.start, c.mode, c.success, MODES) for c in controllers]
-    starts = np.arange(sum(map(len, entropy)))
-    reached = [modes_reached(c.mode, c.success) for c in controllers]
-    n = len(success)
+def _origin(cards: Sequence[Card]) -> Row:
+    """Where a row comes from: seeds, the first seed's configurations, commits."""
     return {
-        "success": _interval((float(success.mean()), *wilson(int(success.sum()), n)), n),
-        "paired_difference": _interval(clustered_difference(success, reference, groups), n),
-        "mode_entropy": _interval(clustered_mean(np.concatenate(entropy), starts), n),
-        "modes_reached": {"value": min(reached), "low": min(reached), "high": max(reached), "n": n},
+        "seeds": [card.seed for card in cards],
+        "config": {"training": dict(cards[0].config), "rollout": dict(cards[0].rollout)},
+        "commit": commits((card.training_commit for card in cards), (card.commit for card in cards)),
     }
 
 
-def _groups(controller: Controller, seed: int) -> Int[Array, "n 2"]:
-    return np.stack([np.full(len(controller.start), seed), controller.start], axis=1)
+def _rollout_estimates(
+    controllers: Sequence[Controller], references: Sequence[Controller]
+) -> dict[str, Estimated]:
+    success = np.concatenate([c.success for c in controllers])
+    reference = np.concatenate([c.success for c in references])
+    starts = np.concatenate([c.start for c in controllers])  # the same in every seed: the ledger's
+    entropy = np.stack([entropy_per_start(c.start, c.mode, c.success, MODES) for c in controllers])
+    reached = [modes_reached(c.mode, c.success) for c in controllers]
+    rates = [float(c.success.mean()) for c in controllers]
+    over = [float(c.success.mean() - r.success.mean()) for c, r in zip(controllers, references, strict=True)]
+    n = len(success)
+    total = (float(success.mean()), *wilson(int(success.sum()), n))
+    even = clustered_mean(entropy.mean(axis=0), np.arange(entropy.shape[1]))
+    return {
+        "success": (_interval(total, n), _range(rates)),
+        "paired_difference": (
+            _interval(clustered_difference(success, reference, starts), n),
+            _range(over),
+        ),
+        "mode_entropy": (_interval(even, n), _range(entropy.mean(axis=1).tolist())),
+        "modes_reached": (_interval((min(reached), *_range(reached)), n), _range(reached)),
+    }
 
 
-def _interval(estimate: tuple[float, float, float], n: int) -> Row:
+def _interval(estimate: tuple[Number, Number, Number], n: int) -> Row:
     value, low, high = estimate
     return {"value": value, "low": low, "high": high, "n": n}
 
 
-def _spread(values: Sequence[int | float]) -> Row:
+def _range(values: Sequence[Number]) -> tuple[Number, Number]:
+    return min(values), max(values)
+
+
+def _all_known(values: Sequence[Number | None]) -> list[Number]:
+    """The values, or none of them where one was not recorded."""
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else []
+
+
+def _spread(values: Sequence[Number]) -> Estimated:
     """Median and range over training seeds."""
-    return {"value": float(np.median(values)), "low": min(values), "high": max(values), "n": len(values)}
+    low, high = _range(values)
+    return _interval((float(np.median(values)), low, high), len(values)), (low, high)
 
 
-def _latencies(runs: Sequence[Run], name: str) -> dict[str, Row]:
-    timed = [run.latency[name] for run in runs if name in run.latency]
-    if not timed:
-        return {}
-    return {
-        "latency_p50_ms": _spread([t.p50 for t in timed]),
-        "latency_p99_ms": _spread([t.p99 for t in timed]),
+def _latencies(runs: Sequence[Run], name: str) -> dict[str, list[Number]]:
+    """Percentiles, and each teacher's p50 in units of this controller's, per run; empty where not timed."""
+    timed = [run.latency for run in runs if name in run.latency]
+    values = {
+        "latency_p50_ms": [latency[name].p50 for latency in timed],
+        "latency_p99_ms": [latency[name].p99 for latency in timed],
     }
+    for teacher in TEACHERS:
+        ratios = [latency[teacher].p50 / latency[name].p50 for latency in timed if teacher in latency]
+        values[f"speedup_vs_{teacher}"] = ratios
+    return {metric: found for metric, found in values.items() if found}
 
 
 def markdown(title: str, rows: Sequence[Row], notes: Sequence[str]) -> str:
@@ -127,8 +177,12 @@ def _cell(row: Row | None, metric: str, scale: float) -> str:
     if row is None:
         return "–"
     text = FORMATS[metric]
-    value, low, high = (row[key] * scale for key in ("value", "low", "high"))
-    return text(value) if low == high else f"{text(value)} ({text(low)} to {text(high)})"
+    value, *ends = (text(row[key] * scale) for key in ("value", "low", "high", *SEED_RANGE))
+    low, high, seed_low, seed_high = ends
+    parts = [f"{low} to {high}"] if row["low"] != row["high"] else []
+    if metric in ESTIMATES and row["seed_low"] != row["seed_high"]:
+        parts.append(f"seeds {seed_low} to {seed_high}")
+    return f"{value} ({'; '.join(parts)})" if parts else value
 
 
 def _decimals(places: int, sign: str = "") -> Callable[[float], str]:
@@ -144,5 +198,6 @@ FORMATS: dict[str, Callable[[float], str]] = {
     "parameters": _decimals(0),
     "latency_p50_ms": _decimals(2),
     "latency_p99_ms": _decimals(2),
+    **{f"speedup_vs_{teacher}": lambda value: f"{value:.3g}" for teacher in TEACHERS},
     "train_cpu_seconds": _decimals(0),
 }

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig
+from omegaconf import MISSING, DictConfig, OmegaConf
 
-from stillhand.scripts.stage import commit, device, one_message, plain, writable_folder
+from stillhand.scripts.stage import command, commit, device, plain, writable_folder
 
 Row = dict[str, Any]
 BENCHES = ("data", "train")
@@ -38,10 +37,11 @@ class BenchConfig:
 ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
 
 
-@hydra.main(version_base="1.3", config_path="pkg://stillhand.configs", config_name="bench")
-@one_message
+@command("bench")
 def main(config: DictConfig) -> None:
     """Measure, print and write one benchmark."""
+    if OmegaConf.is_missing(config, "name"):
+        raise ValueError(f"no benchmark named; say stillhand bench {'|'.join(BENCHES)}")
     settings = plain(config)
     if settings["name"] not in BENCHES:
         raise ValueError(f"no benchmark {settings['name']!r}; expected one of {', '.join(BENCHES)}")

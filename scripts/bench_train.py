@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from stillhand.core.nets.conv1d import Conv1d, library_convolution, product_convolution
 from stillhand.core.nets.unet1d import UNet1d
-from stillhand.core.training import Settings, TrainState, derived_seed, optimize
+from stillhand.core.settings import Settings
+from stillhand.core.training import TrainState, derived_seed, optimize
 from stillhand.datasets.demonstrations import Demonstrations, from_arrays
 from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.schema import Spec
@@ -118,7 +119,7 @@ def _policy(demonstrations: Demonstrations, channels: tuple[int, ...], variant: 
     torch.manual_seed(0)
     net = partial(UNet1d, channels=channels)
     policy = DiffusionPolicy(border=border, net=net, levels=NoiseLevels(), sampling=Sampling())
-    policy.fit(demonstrations)
+    policy.fit(demonstrations, seed=0)
     if variant.convolution is not None:
         owners = [(owner, child) for owner in policy.modules() for child in owner.named_children()]
         for owner, (name, child) in owners:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from stillhand.scripts.stage import commit, one_message, plain, versions, writable_folder
+from stillhand.scripts.stage import at_least, command, commit, plain, versions, writable_folder
 
 
 @dataclass
@@ -35,8 +34,7 @@ class CollectConfig:
 ConfigStore.instance().store(name="collect_schema", node=CollectConfig)
 
 
-@hydra.main(version_base="1.3", config_path="pkg://stillhand.configs", config_name="collect")
-@one_message
+@command("collect")
 def main(config: DictConfig) -> None:
     """Record demonstrations."""
     from tqdm import tqdm
@@ -47,13 +45,14 @@ def main(config: DictConfig) -> None:
     from stillhand.scripts.tasks import expert_of, simulator
 
     settings = plain(config)
+    at_least(settings, episodes=1, seed=0)
     task, path = settings["task"], Path(settings["data"])
     if path.exists():
         raise ValueError(f"data={path} exists already; choose another path (nothing was changed)")
+    env, make_expert = simulator(task), expert_of(task)
     writable_folder(str(path.parent))
-    env = simulator(task)
     with tqdm(total=settings["episodes"], desc="episodes") as bar:
-        recording = record(env, expert_of(task), settings["episodes"], settings["seed"], bar.update)
+        recording = record(env, make_expert, settings["episodes"], settings["seed"], bar.update)
     origin = {
         "expert": task["expert"]["_target_"],
         "seed": settings["seed"],

@@ -6,13 +6,11 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from stillhand.scripts.stage import one_message, plain
+from stillhand.scripts.stage import check_method, command, plain, writable_folder
 from stillhand.scripts.train import TrainConfig
 
 
@@ -26,23 +24,23 @@ class DistillConfig(TrainConfig):
     """
 
     teacher: str = MISSING
-    distillation: Any = MISSING
 
 
 ConfigStore.instance().store(name="distill_schema", node=DistillConfig)
 
 
-@hydra.main(version_base="1.3", config_path="pkg://stillhand.configs", config_name="distill")
-@one_message
+@command("distill")
 def main(config: DictConfig) -> None:
     """Distill one student."""
     from stillhand.scripts.running import prepare, train
     from stillhand.scripts.students import variational_objective
 
     settings = plain(config)
+    check_method("distill", settings)
     prepared = prepare(settings)
     folder = Path(settings["teacher"])
     objective, digest = variational_objective(prepared, folder, settings["distillation"])
+    writable_folder(settings["out"])
     # A run killed here must not continue from another teacher's score.
     run = dataclasses.replace(prepared.run, card={**prepared.run.card, "teacher": digest})
     last = train(run, prepared.policy, objective)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.ledger import Ledger
 from stillhand.envs.results import write_results
-from stillhand.envs.rollout import PositionEnv, rollout
+from stillhand.envs.rollout import BATCH_ROWS, PositionEnv, rollout
 from stillhand.policies import checkpoint as policies
 from stillhand.policies.base import ChunkPolicy
 from stillhand.policies.mixture import MixturePolicy
@@ -24,6 +25,12 @@ from stillhand.scripts.mixture_map import write_map
 from stillhand.scripts.stage import commit, device
 
 SAMPLING = allow([Sampling])
+REQUIRED = ("checkpoint", "method")
+KEYS: dict[str, tuple[Any, str]] = {  # of an entry of the group `controllers`
+    **dict.fromkeys(REQUIRED, (str, "a text")),
+    "sampling": (Mapping | None, "a mapping or null"),
+    "baseline_of": (str | None, "a text or null"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,15 +47,31 @@ class Controller:
 
 
 def choose(controllers: Mapping[str, Any], only: Sequence[str]) -> dict[str, Any]:
-    """The entries to evaluate.
+    """The entries to evaluate, after a look at all of them.
 
     Raises:
-        ValueError: If `only` names one that is not there.
+        ValueError: If `only` names one that is not there, or an entry has a wrong, mistyped or missing key.
     """
+    for name, entry in controllers.items():
+        _check_entry(f"controllers.{name}", entry)
     unknown = sorted(set(only) - set(controllers))
     if unknown:
         raise ValueError(f"only={list(only)}: no controller {unknown}; there are {sorted(controllers)}")
     return {name: entry for name, entry in controllers.items() if not only or name in only}
+
+
+def _check_entry(where: str, entry: object) -> None:
+    expected = "expected the keys checkpoint and method, optionally sampling and baseline_of"
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where} is {entry!r}; {expected}")
+    if unknown := sorted(set(entry) - set(KEYS)):
+        raise ValueError(f"{where} has {unknown}; {expected}")
+    if missing := [key for key in REQUIRED if key not in entry]:
+        raise ValueError(f"{where} lacks {missing}; {expected}")
+    for key, value in entry.items():
+        kind, words = KEYS[key]
+        if not isinstance(value, kind):
+            raise ValueError(f"{where}.{key} must be {words}, got {value!r}")
 
 
 def load(name: str, entry: Mapping[str, Any], run: Path, spec: Spec) -> Controller:
@@ -123,19 +146,20 @@ def evaluate(
     from tqdm import tqdm
 
     with tqdm(total=len(ledger.rows), desc=controller.name, disable=None) as bar:
-        results = rollout(env, controller.policy, ledger, action_horizon, progress=bar.update)
+        results = rollout(env, controller.policy, ledger, action_horizon, BATCH_ROWS, bar.update)
     folder = run / "rollouts" / controller.name
     write_results(folder, results)
-    write_text(
-        folder / "controller.json", json.dumps(_card(controller, env, action_horizon), indent=1) + "\n"
-    )
+    card = {**_card(controller, env.spec.task), "action_horizon": action_horizon}
+    card["rollout"] = _conditions(controller.policy, ledger, action_horizon)
+    write_text(folder / "controller.json", json.dumps(card, indent=1) + "\n")
     if isinstance(controller.policy, MixturePolicy) and isinstance(env, Avoiding):
         write_map(controller.policy, run / "mixtures" / f"{controller.name}.npz")
     won = sum(result.success for result in results)
     print(f"{controller.name}: {won}/{len(results)} succeed")
 
 
-def _card(controller: Controller, env: PositionEnv, action_horizon: int) -> dict[str, Any]:
+def _card(controller: Controller, task: str) -> dict[str, Any]:
+    """What the controller is and what it learnt from."""
     card = controller.card
     return {
         "name": controller.name,
@@ -143,15 +167,39 @@ def _card(controller: Controller, env: PositionEnv, action_horizon: int) -> dict
         "calls": controller.calls,
         "parameters": sum(p.numel() for p in controller.policy.parameters()),
         "train_seconds": card["train_cpu_seconds"],
-        "action_horizon": action_horizon,
         "checkpoint": f"{controller.checkpoint}/step-{card['step']:08d}",
         "command": card["command"],
         "config": card["run"],
         "commit": commit(),
+        "training_commit": card["commit"],
+        "dataset": card["dataset"]["fingerprint"],
         "device": device(),
-        "task": env.spec.task,
+        "task": task,
         "seed": card["run"]["seed"],
         "baseline_of": controller.baseline_of,
+    }
+
+
+def _conditions(policy: ChunkPolicy, ledger: Ledger, action_horizon: int) -> dict[str, Any]:
+    """How it was played: with the training's configuration, all that a row of a table depends on."""
+    starts = len({row.start for row in ledger.rows})
+    return {
+        "sampling": _sampling(policy.sampling) if isinstance(policy, DiffusionPolicy) else None,
+        "action_horizon": action_horizon,
+        "ledger_seed": ledger.seed,
+        "starts": starts,
+        "rollouts": len(ledger.rows) // starts,
+        "batch_rows": BATCH_ROWS,
+    }
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    solver = sampling.solver.func if isinstance(sampling.solver, partial) else sampling.solver
+    return {
+        "intervals": sampling.intervals,
+        "sigma_max": sampling.sigma_max,
+        "sigma_min": sampling.sigma_min,
+        "solver": getattr(solver, "__name__", repr(solver)),
     }
 
 

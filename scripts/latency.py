@@ -1,35 +1,69 @@
 """Latency of controllers at batch 1: one interleaved run, every controller once per round.
 
-CPU time of the calling thread is the figure: on a shared machine wall time measures the neighbours. Wall
-percentiles stand beside it. Drawing noise, normalization and conversion are inside the timed call; the
-simulator is not.
+CPU time of the calling thread is the figure: on a shared machine wall time measures the neighbours. That
+clock sees no other thread, so torch gets only one. Wall percentiles stand beside it. Drawing noise,
+normalization and conversion are inside the timed call; the simulator is not.
 """
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from stillhand.core.checkpoint import write_text
+from stillhand.datasets.schema import Array
 from stillhand.envs.metrics import latency_percentiles
 from stillhand.envs.rollout import PositionEnv
 from stillhand.scripts.evaluation import Controller, warm
 from stillhand.scripts.stage import device
 
 WARMUP_CALLS = 20
+THREADS = 1
 
 
 def measure(controllers: Sequence[Controller], env: PositionEnv, calls: int, path: Path) -> None:
-    """Time `calls` plans of every controller and write the percentiles with the samples.
+    """Time `calls` plans of every controller on one thread; write the percentiles with the samples.
 
     Raises:
         ValueError: If calls < 1.
     """
     if calls < 1:
         raise ValueError(f"latency_calls must be at least 1, got {calls}")
+    with one_thread():
+        cpu_ms, wall_ms = _interleaved(controllers, env, calls)
+    entries = {
+        c.name: {
+            **_rounded(latency_percentiles(cpu_ms[:, i])),
+            "wall": _rounded(latency_percentiles(wall_ms[:, i])),
+            "samples": np.round(cpu_ms[:, i], 4).tolist(),
+        }
+        for i, c in enumerate(controllers)
+    }
+    note = {"device": device(), "threads": THREADS, "calls_timed": calls}
+    note["clock"] = "CPU time of the thread"
+    write_text(path, json.dumps({**note, "controllers": entries}, allow_nan=False) + "\n")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch inside, as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _interleaved(
+    controllers: Sequence[Controller], env: PositionEnv, calls: int
+) -> tuple[Float[Array, "{calls} c"], Float[Array, "{calls} c"]]:
+    """CPU and wall milliseconds of every call."""
     windows = [warm(controller.policy, env) for controller in controllers]
     rng = np.random.default_rng(0)
     cpu_ms = np.empty((calls, len(controllers)))
@@ -41,17 +75,7 @@ def measure(controllers: Sequence[Controller], env: PositionEnv, calls: int, pat
             if call >= 0:
                 cpu_ms[call, i] = (time.thread_time_ns() - cpu) / 1e6
                 wall_ms[call, i] = (time.perf_counter_ns() - wall) / 1e6
-    entries = {
-        c.name: {
-            **_rounded(latency_percentiles(cpu_ms[:, i])),
-            "wall": _rounded(latency_percentiles(wall_ms[:, i])),
-            "samples": np.round(cpu_ms[:, i], 4).tolist(),
-        }
-        for i, c in enumerate(controllers)
-    }
-    note = {"device": device(), "threads": torch.get_num_threads(), "calls_timed": calls}
-    note["clock"] = "CPU time of the thread"
-    write_text(path, json.dumps({**note, "controllers": entries}, allow_nan=False) + "\n")
+    return cpu_ms, wall_ms
 
 
 def _rounded(percentiles: dict[str, float]) -> dict[str, float]:

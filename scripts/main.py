@@ -43,6 +43,9 @@ def main() -> None:
         raise SystemExit(2)
     if stage in POSITIONAL and rest and rest[0].isidentifier():
         rest[0] = f"{POSITIONAL[stage]}={rest[0]}"
+    if {"-h", "--help"} & {*rest}:
+        importlib.import_module("stillhand.scripts.explain").show(stage, rest)
+        return
     sys.argv = [f"stillhand {stage}", *rest]
     importlib.import_module(f"stillhand.scripts.{stage}").main()
 

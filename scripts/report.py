@@ -1,6 +1,7 @@
 """Stage 6: rollouts -> report.html and report.json.
 
-`stillhand report run=runs/demo`: table, pictures and video of one run, in one file without outside links.
+`stillhand report run=runs/demo`: table, pictures and video of one run, in one file without outside links; the
+table is printed too.
 """
 
 from dataclasses import dataclass
@@ -45,16 +46,19 @@ ConfigStore.instance().store(name="report_schema", node=ReportConfig)
 @one_message
 def main(config: DictConfig) -> None:
     """Write both files and print the table."""
+    import json
     import os
 
     os.environ.setdefault("MUJOCO_GL", "egl")
     from stillhand.report.page import Demonstrations, write_report
+    from stillhand.report.text import controllers_text
 
     settings = plain(config)
     shown = Demonstrations.read(Path(settings["data"]))
     json_path, html_path = write_report(
         Path(settings["run"]), shown, settings["reference"], settings["student"], video=settings["video"]
     )
+    print(controllers_text(json.loads(json_path.read_text(encoding="utf-8"))))
     print(f"wrote {json_path} and {html_path}")
 
 

@@ -8,6 +8,7 @@ episodes; then all are timed at batch 1 in one interleaved run.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -67,8 +68,9 @@ def main(config: DictConfig) -> None:
     action_horizon = _action_horizon(settings)
     env = simulator(settings["task"])
     chosen = evaluation.choose(settings["controllers"], settings["only"])
-    run = writable_folder(settings["run"])
+    run = Path(settings["run"])
     controllers = [evaluation.load(name, entry, run, env.spec) for name, entry in chosen.items()]
+    writable_folder(settings["run"])  # only now: a mistyped path must not become an empty folder
     ledger = Ledger.grouped(settings["starts"], settings["rollouts"], settings["ledger_seed"])
     evaluation.check_ledger(run, ledger, replaces_all=not settings["only"])
     for controller in controllers:

@@ -7,6 +7,7 @@ Started again, a run continues from its latest checkpoint, and the lines of metr
 again, equal to the bit. A folder of another configuration is refused, so nothing is overwritten.
 """
 
+import importlib.util
 import json
 import os
 import sys
@@ -21,8 +22,9 @@ import torch
 from torch import Tensor
 
 from stillhand.core import checkpoint
+from stillhand.core.settings import Settings
 from stillhand.core.shapes import Info
-from stillhand.core.training import Metrics, Settings, TrainState, derived_seed, optimize
+from stillhand.core.training import Metrics, TrainState, derived_seed, optimize
 from stillhand.datasets.cache import open_mapped
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.episodes import EpisodeStore
@@ -30,7 +32,7 @@ from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.schema import Batch
 from stillhand.policies import checkpoint as policies
 from stillhand.policies.base import ChunkPolicy
-from stillhand.scripts.stage import at_least, commit, versions, writable_folder
+from stillhand.scripts.stage import at_least, commit, versions
 
 # What may differ between a killed run and its continuation.
 NOT_IN_CARD = ("out", "run", "data", "teacher", "threads", "tensorboard", "checkpoint_every", "mapped")
@@ -64,7 +66,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything a method needs to train: data, a policy with fresh weights, and the run's folder."""
+    """Everything a method needs to train: data, a policy with fresh weights, and what the run is."""
 
     demonstrations: Demonstrations
     loader: WindowLoader
@@ -79,7 +81,7 @@ class Prepared:
 
 
 def prepare(config: dict[str, Any]) -> Prepared:
-    """Open the data, build the policy and check the folder, before any work starts.
+    """Check all settings, open the data and build the policy; the run's folder is not touched.
 
     Args:
         config: The stage's whole configuration, as plain data.
@@ -87,17 +89,32 @@ def prepare(config: dict[str, Any]) -> Prepared:
     Raises:
         ValueError: Names the setting, file or value that is wrong.
     """
-    at_least(config, threads=1, checkpoint_every=1)
+    at_least(config, threads=1, checkpoint_every=1, seed=0)
+    if config["tensorboard"] and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("tensorboard=true needs: pip install 'stillhand[tensorboard]'")
+    settings = Settings(**{**config["training"], "restarts": tuple(config["training"]["restarts"])})
+    device = device_of(config["device"])
     torch.set_num_threads(config["threads"])
-    path = Path(config["data"])
-    demonstrations = open_mapped(path) if config["mapped"] else EpisodeStore.open(path).load()
+    demonstrations = _demonstrations(Path(config["data"]), config["mapped"])
     torch.manual_seed(config["seed"])
-    border = border_of(config)
-    policy = policies.build(border, config["model"], demonstrations.spec)
+    policy = policies.build(border_of(config), config["model"], demonstrations.spec)
     horizons = policy.observation_horizon, policy.prediction_horizon
     loader = WindowLoader(demonstrations, *horizons, config["batch_size"], config["seed"])
-    card = {
-        **policies.describe(border, config["model"], demonstrations.spec),
+    run = Run(
+        Path(config["out"]),
+        _card(config, demonstrations),
+        settings,
+        config["seed"],
+        config["checkpoint_every"],
+        config["tensorboard"],
+        device,
+    )
+    return Prepared(demonstrations, loader, policy, run)
+
+
+def _card(config: dict[str, Any], demonstrations: Demonstrations) -> checkpoint.Card:
+    return {
+        **policies.describe(border_of(config), config["model"], demonstrations.spec),
         "task": config["task"]["name"],
         "method": config["name"],
         "dataset": {"fingerprint": demonstrations.fingerprint, "episodes": demonstrations.episodes},
@@ -106,18 +123,12 @@ def prepare(config: dict[str, Any]) -> Prepared:
         "commit": commit(),
         "command": " ".join(sys.argv),
     }
-    settings = Settings(**{**config["training"], "restarts": tuple(config["training"]["restarts"])})
-    folder = writable_folder(config["out"])
-    run = Run(
-        folder,
-        card,
-        settings,
-        config["seed"],
-        config["checkpoint_every"],
-        config["tensorboard"],
-        device_of(config["device"]),
-    )
-    return Prepared(demonstrations, loader, policy, run)
+
+
+def _demonstrations(path: Path, mapped: bool) -> Demonstrations:
+    if not path.exists():
+        raise ValueError(f"data={path} does not exist; make one with: stillhand collect data={path}")
+    return open_mapped(path) if mapped else EpisodeStore.open(path).load()
 
 
 def device_of(name: str) -> torch.device:
@@ -221,10 +232,7 @@ class _Writers:
         checkpoint.write_text(path, kept)
         board = None
         if run.tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                raise ValueError("tensorboard=true needs: pip install 'stillhand[tensorboard]'") from error
+            from torch.utils.tensorboard import SummaryWriter
 
             board = SummaryWriter(str(run.folder), purge_step=step)
         return cls(path.open("a"), board)

@@ -1,17 +1,21 @@
-"""What all stages share: plain configurations, one clear message per error, and where a result came from."""
+"""What all stages share: help, plain configurations, one message per error, and where a result came from."""
 
 import functools
+import importlib
 import importlib.metadata
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import hydra
 from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).resolve().parent.parent
+HELP = {"-h", "--help"}
+CONFIGS = "pkg://stillhand.configs"
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -20,13 +24,34 @@ def plain(config: DictConfig) -> dict[str, Any]:
     Raises:
         ValueError: If a mandatory value is missing.
     """
-    missing = OmegaConf.missing_keys(config)
+    missing = sorted(_missing(OmegaConf.to_container(config, resolve=False)))
     if missing:
-        raise ValueError(f"no value for {', '.join(sorted(missing))}; give it as key=value")
+        raise ValueError(f"no value for {', '.join(missing)}; give it as key=value")
     data = OmegaConf.to_container(config, resolve=True)
     if not isinstance(data, dict):
         raise ValueError(f"the configuration is a {type(data).__name__}, expected a mapping")
     return {str(key): value for key, value in data.items()}
+
+
+def _missing(node: Any, place: str = "") -> Iterator[str]:
+    """Keys without a value; what only refers to them is not named."""
+    if node == "???":
+        yield place
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _missing(value, f"{place}.{key}" if place else str(key))
+
+
+def check_method(stage: str, config: Mapping[str, Any]) -> None:
+    """A method with a teacher belongs to `distill`, one without to `train`.
+
+    Raises:
+        ValueError: Says which stage to use.
+    """
+    method = config["name"]
+    right, made = ("train", "trained") if config["distillation"] is None else ("distill", "distilled")
+    if stage != right:
+        raise ValueError(f"method={method} is {made}: use stillhand {right} method={method}")
 
 
 def at_least(config: Mapping[str, Any], **bounds: int) -> None:
@@ -54,6 +79,24 @@ def one_message(stage: Callable[[DictConfig], None]) -> Callable[[DictConfig], N
     return run
 
 
+def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Make a function of a configuration the `main` of the stage `name`: Hydra, one message, and its help."""
+
+    def decorate(stage: Callable[[DictConfig], None]) -> Callable[[], None]:
+        configured = hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)(one_message(stage))
+
+        @functools.wraps(stage)
+        def main() -> None:
+            if HELP & {*sys.argv[1:]}:
+                importlib.import_module("stillhand.scripts.explain").show(name, sys.argv[1:])
+            else:
+                configured()
+
+        return main
+
+    return decorate
+
+
 def writable_folder(path: str) -> Path:
     """Create a folder for results, or say why that cannot be.
 
@@ -72,12 +115,19 @@ def writable_folder(path: str) -> Path:
 
 
 def commit() -> str:
-    """Short hash of the source, with `-dirty` when it differs; "unknown" outside a clone."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    """Short hash of the source, with `-dirty` when it differs; "unknown" outside a clone.
+
+    An installed copy may lie inside someone else's repository, whose hash would say nothing of this source.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        own = _git("ls-files", "--full-name", "--error-unmatch", "pyproject.toml") == "pyproject.toml"
+        return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") if own else "unknown"
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

@@ -39,13 +39,13 @@ def variational_objective(
         )
     distill.adopt(student, teacher)
     teacher.to(prepared.run.device)
-    student.start_at_centres(prepared.demonstrations)
+    student.start_at_centres(prepared.demonstrations, prepared.run.seed)
     span = prepared.run.settings.steps - settings.warmup_steps
 
     def objective(step: int, generator: torch.Generator) -> tuple[Tensor, Info]:
         batch = prepared.batch(step)
         if step < settings.warmup_steps:
-            return student.loss(batch, generator)
+            return distill.warmup_loss(student, settings, batch)
         progress = (step - settings.warmup_steps) / span
         return distill.loss(student, teacher, settings, progress, batch, generator)
 

@@ -55,7 +55,7 @@ ConfigStore.instance().store(name="table_schema", node=TableConfig)
 @one_message
 def main(config: DictConfig) -> None:
     """Run whatever the table lacks, then write it."""
-    from stillhand.report.page import Demonstrations
+    from stillhand.report.page import Demonstrations, check_data
     from stillhand.report.results import load_run
     from stillhand.report.table import markdown, rows_of
 
@@ -73,11 +73,13 @@ def main(config: DictConfig) -> None:
     evaluations = [["rollout", *common, f"run={run}", *(settings["rollout_overrides"] or [])] for run in runs]
     run_all(evaluations, 1)  # one at a time: latency is measured here
     loaded = [load_run(run, table["reference"]) for run in runs]
+    demonstrations = Demonstrations.read(data)
+    check_data(loaded[0], demonstrations)
     rows = rows_of(loaded)
     about = {"device": device(), "commit": commit(), "command": " ".join(sys.argv), "rows": rows}
     write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
     write_text(out.with_suffix(".md"), markdown(table["title"], rows, notes(table, about)))
-    out.with_suffix(".svg").write_bytes(picture(loaded[0], Demonstrations.read(data), table["pictured"]))
+    out.with_suffix(".svg").write_bytes(picture(loaded[0], demonstrations, table["pictured"]))
     print(f"wrote {out.with_suffix('.json')}, .md and .svg")
 
 
@@ -123,14 +125,42 @@ def picture(run: "Run", demonstrations: "Demonstrations", names: Sequence[str]) 
 def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
     """What a reader must know of the numbers."""
     return [
-        f"Training seeds {', '.join(map(str, table['seeds']))}; commit {about['commit']}; {about['device']}, "
+        f"Training seeds {', '.join(map(str, table['seeds']))}; {_commits(about)}; {about['device']}, "
         "one thread. Made by `" + about["command"] + "`.",
         "",
-        "Success: Wilson interval over all episodes. Difference to the teacher, and entropy: mean and 95 % "
-        "bootstrap interval over (training seed, start). Entropy: of the modes of successful rollouts from "
-        "one start, mean over starts (Chao-Wang-Jost), in units of the logarithm of the number of modes. "
-        "Calls to training seconds: median (range) over seeds; latency is CPU time of one thread at batch "
-        "1, eager, interleaved. A student's training seconds leave out its teacher.",
+        *_uncommitted(about),
+        "All training seeds learn from the same demonstrations and play the same ledger: the same starts, "
+        "and in every episode the same randomness. Brackets hold the 95 % interval, and after the word seeds "
+        "the range of the single seeds' values.",
+        "",
+        "Success: Wilson interval over all episodes. It treats rollouts as independent, which rollouts of "
+        "one start or of one training are not, so it is narrow. Difference to the teacher, and entropy: mean "
+        "over seeds for each start, bootstrap interval over starts. It covers the choice of starts; what "
+        "training adds, the range over seeds shows. Entropy: of the modes of successful rollouts from one "
+        "start, mean over starts (Chao-Wang-Jost), in units of the logarithm of the number of modes; "
+        "differences under .03 mean nothing.",
+        "",
+        "Modes: the least over seeds (range). Calls to training seconds: median (range) over seeds; latency "
+        "is CPU time of one thread for one plan at batch 1, eager, interleaved, and the factors divide a "
+        "teacher's median by the controller's own. A student's training seconds leave out its teacher.",
+    ]
+
+
+def _commits(about: dict[str, Any]) -> str:
+    """The commits of the rows, and that of the table where it is another."""
+    found = list(dict.fromkeys(row["commit"] or "unknown" for row in about["rows"]))
+    table = [] if found == [about["commit"]] else [f"table {about['commit']}"]
+    return "commit " + "; ".join([*found, *table])
+
+
+def _uncommitted(about: dict[str, Any]) -> list[str]:
+    commits = [about["commit"], *(row["commit"] or "" for row in about["rows"])]
+    if not any("-dirty" in commit for commit in commits):
+        return []
+    return [
+        "**Made in part by code that was not committed: a commit above ends in -dirty, so checking it out "
+        "does not give the code that made these numbers.**",
+        "",
     ]
 
 

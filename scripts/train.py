@@ -4,15 +4,13 @@
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from stillhand.core.training import Settings
-from stillhand.scripts.stage import one_message, plain
+from stillhand.core.settings import Settings
+from stillhand.scripts.stage import check_method, command, plain, writable_folder
 
 
 @dataclass
@@ -23,6 +21,7 @@ class TrainConfig:
         task, policy: Configuration groups.
         name: The method's name; set by the group `method`.
         model: The policy class and its arguments; set by the group `method`.
+        distillation: Null: a method with a teacher belongs to the stage `distill`.
         training: Optimization.
         seed: Of weights, batches and noise.
         run: Folder of all runs that belong together.
@@ -40,6 +39,7 @@ class TrainConfig:
     policy: Any = MISSING
     name: str = MISSING
     model: Any = MISSING
+    distillation: Any = None
     training: Settings = field(default_factory=Settings)
     seed: int = 0
     run: str = MISSING
@@ -56,18 +56,19 @@ class TrainConfig:
 ConfigStore.instance().store(name="train_schema", node=TrainConfig)
 
 
-@hydra.main(version_base="1.3", config_path="pkg://stillhand.configs", config_name="train")
-@one_message
+@command("train")
 def main(config: DictConfig) -> None:
     """Train one policy."""
     from stillhand.scripts.running import prepare, train
 
     settings = plain(config)
+    check_method("train", settings)
     prepared = prepare(settings)
-    prepared.policy.fit(prepared.demonstrations)
+    writable_folder(settings["out"])
+    prepared.policy.fit(prepared.demonstrations, settings["seed"])
     policy = prepared.policy
     last = train(prepared.run, policy, lambda step, rng: policy.loss(prepared.batch(step), rng))
-    print(f"trained {settings['name']}: {Path(last)}")
+    print(f"trained {settings['name']}: {last}")
 
 
 if __name__ == "__main__":

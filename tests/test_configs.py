@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from stillhand.core import construct
 from stillhand.policies import checkpoint
 from stillhand.scripts import students, tasks
+from stillhand.scripts.stage import check_method
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 STAGES = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "common")
@@ -70,8 +71,10 @@ def stages_with(option: str) -> list[str]:
     for stage in STAGES:
         try:
             data = composed(stage, (option,))
-        except HydraException:
-            continue  # the stage has no such group, or its schema lacks a key of the option
+            if "distillation" in data:
+                check_method(stage, data)
+        except (HydraException, ValueError):
+            continue  # the stage has no such group, or the method is another stage's
         check(data, f"{stage} {option}")
         accepted.append(stage)
     return accepted
@@ -83,6 +86,7 @@ def test_every_option_composes_and_binds_somewhere(option: str) -> None:
     expected = {"task": "collect", "policy": "train", "controllers": "rollout", "table": "table"}
     stage = expected.get(option.split("=")[0], "distill" if option == "method=vdd" else "train")
     assert stage in found
+    assert ("train" in found) + ("distill" in found) < 2 or not option.startswith("method=")
 
 
 def test_the_check_finds_a_wrong_value_and_a_wrong_key() -> None:

@@ -88,17 +88,6 @@ def loglogistic(b: int, loc: float, scale: float, low: float, high: float, gener
     return torch.exp(loc + scale * torch.logit(u)).float()
 
 
-def uniform(b: int, low: float, high: float, generator: Generator) -> Level:
-    """Draw b levels, uniform on [low, high].
-
-    Raises:
-        ValueError: Not 0 < low < high.
-    """
-    _check_range("low", low, "high", high)
-    u = torch.rand(b, generator=generator, device=generator.device, dtype=torch.float64)
-    return (low + u * (high - low)).float()
-
-
 def _uniform_between(b: int, start: float, end: float, generator: Generator) -> Tensor:
     if end - start < LEAST_MASS:
         raise ValueError(f"the law holds a mass of {end - start:.3g} between low and high, need {LEAST_MASS}")

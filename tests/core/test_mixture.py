@@ -49,6 +49,7 @@ def test_whitening_is_the_triangular_solve(m: int, seed: int) -> None:
 
 @pytest.mark.parametrize(("g", "m"), BLOCKS)
 def test_densities_are_the_librarys(g: int, m: int) -> None:
+    """I9: log q is a library mixture's density."""
     law = drawn(g, m)
     x = points(law)
     mixture = library(law)
@@ -61,6 +62,7 @@ def test_densities_are_the_librarys(g: int, m: int) -> None:
 
 @pytest.mark.parametrize(("g", "m"), BLOCKS)
 def test_responsibilities_sum_to_one_and_are_bayes(g: int, m: int) -> None:
+    """I9."""
     law = drawn(g, m)
     x = points(law)
     log_resp = law.log_responsibilities(x)
@@ -69,7 +71,7 @@ def test_responsibilities_sum_to_one_and_are_bayes(g: int, m: int) -> None:
 
 
 def test_the_worked_case() -> None:
-    """Three experts in the plane at (.5, .2), figures computed independently."""
+    """I9: three experts in the plane at (.5, .2), figures computed independently."""
     mean = torch.tensor([[[1.0, 0.0], [-1.0, 0.5], [0.0, -1.5]]], dtype=torch.float64)
     factor = [[[0.6, 0.0], [0.1, 0.5]], [[0.4, 0.0], [0.0, 0.7]], [[0.5, 0.0], [-0.2, 0.4]]]
     gate = torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64)
@@ -113,7 +115,7 @@ def test_samples_are_affine_in_the_noise(g: int, m: int) -> None:
 
 
 def test_a_sharp_chunk_of_160_numbers_stays_finite() -> None:
-    """exp(log N) of such an expert overflows float32; in the log domain value and gradient are finite."""
+    """I9: exp(log N) of such an expert overflows float32; in the log domain value and gradient are finite."""
     mean = torch.stack([torch.zeros(160), torch.ones(160)])[None].requires_grad_()
     factor = torch.full((1, 2, 160, 1, 1), 0.03).requires_grad_()
     law = Mixture(torch.tensor([[0.5, 0.5]]).log(), mean, factor)

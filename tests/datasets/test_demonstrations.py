@@ -1,4 +1,4 @@
-"""In-memory demonstrations: validation, selection and the fingerprint."""
+"""In-memory demonstrations: validation and the fingerprint."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,19 +17,10 @@ def rebuilt(data: Demonstrations, **changed: object) -> Demonstrations:
     return from_arrays(**{name: getattr(data, name) for name in names} | changed)
 
 
-def test_select_keeps_whole_episodes_in_the_order_asked_for(recorder: "Recorder") -> None:
-    data = recorder.demonstrations([3, 5, 2])
-    chosen = data.select([2, 0])
-    assert (data.episodes, data.steps, chosen.episodes, chosen.steps) == (3, 10, 2, 5)
-    assert chosen.observation[:, 0].tolist() == [2000, 2001, 0, 1, 2]
-    assert chosen.episode_ends.tolist() == [2, 5]
-    assert chosen.modes.tolist() == [1, -1] and chosen.seeds.tolist() == [102, 100]
-
-
 def test_the_fingerprint_is_that_of_the_content(recorder: "Recorder") -> None:
     data = recorder.demonstrations([3, 5, 2])
-    assert data.select([0, 1, 2]).fingerprint == data.fingerprint
-    assert data.select([0, 2, 1]).fingerprint != data.fingerprint
+    assert (data.episodes, data.steps) == (3, 10)
+    assert rebuilt(data).fingerprint == data.fingerprint
     other_rows = data.observation.copy()
     other_rows[4, 1] += 1e-3
     changes = [
@@ -77,12 +68,3 @@ def test_wrong_dimensions_are_named(recorder: "Recorder") -> None:
 def test_ends_must_increase_to_the_last_row(ends: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=f"here: {message}"):
         check_ends(np.array(ends, dtype=np.int64), 8, "here")
-
-
-@pytest.mark.parametrize(
-    ("episodes", "message"),
-    [([], "episodes is empty"), ([0, 2], r"holds 2, expected indices 0 \.\. 1"), ([1, 1], "index twice")],
-)
-def test_a_bad_selection_is_named(recorder: "Recorder", episodes: list[int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        recorder.demonstrations([3, 5]).select(episodes)

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillhand.datasets.loader import WindowLoader
-from stillhand.datasets.schema import Batch
 
 if TYPE_CHECKING:
     from .conftest import Recorder
@@ -29,6 +28,7 @@ def test_an_epoch_holds_each_window_once_with_the_right_contents(recorder: "Reco
     anchors = set()
     for step in range(2):
         batch = loader.batch(step)
+        assert batch.observation.dtype == batch.action.dtype == torch.float32
         for observation, action, valid in zip(batch.observation, batch.action, batch.valid, strict=True):
             episode, t = divmod(round(observation[-1, 0].item()), 1000)
             anchors.add((episode, t))
@@ -71,18 +71,6 @@ def test_a_changed_batch_changes_neither_data_nor_later_batches(recorder: "Recor
     kept = batch.observation.clone()
     batch.observation.zero_(), batch.action.zero_(), batch.valid.zero_()
     assert torch.equal(loader.batch(0).observation, kept)
-
-
-def test_gather_returns_the_windows_asked_for(recorder: "Recorder") -> None:
-    loader = WindowLoader(recorder.demonstrations([4, 4]), 1, 2, batch_size=8, seed=0)
-    batch: Batch = loader.gather(np.array([7, 0, 4]))
-    assert batch.observation[:, 0, 0].tolist() == [1003.0, 0.0, 1000.0]
-    assert batch.valid.tolist() == [[True, False], [True, True], [True, True]]
-    assert batch.observation.dtype == torch.float32
-    with pytest.raises(ValueError, match=r"windows holds 8, expected 0 \.\. 7"):
-        loader.gather(np.array([0, 8]))
-    with pytest.raises(ValueError, match="windows holds -1"):
-        loader.gather(np.array([-1]))
 
 
 @pytest.mark.parametrize(

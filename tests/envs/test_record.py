@@ -70,7 +70,7 @@ def test_success_in_another_mode_is_discarded() -> None:
 
 def test_gives_up_on_a_broken_expert(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stillhand.envs.record.ATTEMPTS", 2)
-    with pytest.raises(RuntimeError, match=r"episode 0 \(mode 0\) failed in all 2 attempts"):
+    with pytest.raises(ValueError, match=r"failed in all 2 attempts at episode 0 \(mode 0\); 0 of 1"):
         record(Avoiding(), Stubborn(failures=2), 1, seed=0)
 
 

@@ -81,7 +81,7 @@ class Toy:
 
     def _ready(self, policy: Any) -> Any:
         """Fitted, and with weights away from the zeros that some layers start at."""
-        policy.fit(self.demonstrations(policy.border.spec))
+        policy.fit(self.demonstrations(policy.border.spec), seed=0)
         torch.manual_seed(0)
         for name, parameter in policy.named_parameters():
             if not name.endswith("mean.bias"):  # where k-means put the experts

@@ -235,7 +235,7 @@ def distilled(toy: Any, data: Demonstrations, steps: int) -> MixturePolicy:
         normalizer.scale.fill_(1.0)
     adopt(student, teacher)
     teacher.denoiser = Modes()
-    student.start_at_centres(data)
+    student.start_at_centres(data, seed=0)
     chosen = settings(sigma=partial(annealed, high=0.5, low=0.05), samples=4)
     optimizer = torch.optim.Adam(student.parameters(), lr=0.01)
     loader, stream = WindowLoader(data, 1, 1, 64, seed=0), generator()

@@ -94,7 +94,7 @@ def test_bad_grids_are_refused_when_stated(changes: dict[str, Any], message: str
 
 def test_fitting_measures_sigma_data_on_normalized_chunks(toy: Any) -> None:
     policy = toy.teacher()
-    policy.fit(toy.demonstrations())
+    policy.fit(toy.demonstrations(), seed=0)
     assert policy.denoiser.sigma_data.item() == pytest.approx(1.0, abs=0.1)
     assert policy.denoiser.sigma_data.item() != 1.0
 

@@ -91,8 +91,10 @@ def _card(name: str, fake: Fake) -> dict[str, Any]:
         "train_seconds": 103.0,
         "action_horizon": 4, "checkpoint": f"{name}/last", "config": {"width": 256},
         "command": f"stillhand rollout policy={name} <&>",
-        "commit": "0123abc", "device": "test CPU", "task": "avoiding", "seed": 0,
+        "commit": "0123abc", "training_commit": "0123abc", "dataset": "f00d",
+        "device": "test CPU", "task": "avoiding", "seed": 0,
         "baseline_of": fake.baseline_of,
+        "rollout": {"sampling": {"intervals": fake.calls}, "action_horizon": 4, "batch_rows": 64},
     }  # fmt: skip
 
 

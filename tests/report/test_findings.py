@@ -48,7 +48,8 @@ def test_verdict_follows_the_interval(low: float, high: float, word: str) -> Non
 
 def test_headline_says_when_the_student_is_slower() -> None:
     slow = row("student", latency_ms={"p50": 8.0, "p99": 9.0})
-    assert "4 times slower" in headline(summary(row("teacher"), slow), "student")
+    text = headline(summary(row("teacher"), slow), "student")
+    assert "one plan takes 8.00 ms against 2.00 ms (p50), 4 times slower" in text
     unknown = row("student", latency_ms={"p50": None, "p99": None})
     assert "latency was not measured" in headline(summary(row("teacher"), unknown), "student")
 
@@ -68,18 +69,48 @@ def test_student_is_a_mixture_that_is_no_baseline() -> None:
 
 def test_findings_name_collapse_ties_and_dead_experts() -> None:
     student = row("vdd", k=95, experts=4, dead_experts=1)
-    tied = row("gmm", k=95)
-    collapsed = row("bc", k=100, mode_entropy=0.0, modes_reached=1)
-    worse = row("mip", k=94)
-    notes = findings(summary(row("teacher", k=99), student, tied, collapsed, worse), "vdd")
+    tied = row("gmm", k=95, baseline_of="vdd")
+    collapsed = row("bc", k=100, mode_entropy=0.0, modes_reached=1, baseline_of="teacher")
+    worse = row("mip", k=80, baseline_of="teacher")
+    differences = {"gmm": (0.0, -0.02, 0.02), "bc": (-0.05, -0.09, -0.01), "mip": (0.15, 0.1, 0.2)}
+    notes = findings(summary(row("teacher", k=99), student, tied, collapsed, worse), "vdd", differences)
     assert len(notes) == 3
     assert notes[0].startswith("bc succeeds (100.0") and "1 of 24 modes" in notes[0]
     assert notes[1].startswith("vdd: 1 of 4 experts are dead")
-    assert notes[2].startswith("gmm does at least as well as vdd")
+    assert notes[2] == (
+        "gmm ties with vdd: 95 of 100 rollouts (95.0\u00a0%, 80.0\u00a0% to 95.0\u00a0%), "
+        "vdd minus gmm +0.0 points (−2.0 to +2.0), entropy 0.900 against 0.900."
+    )
+
+
+@pytest.mark.parametrize(
+    ("interval", "entropy", "words"),
+    [
+        ((-0.01, 0.03), 0.9, "gmm ties with vdd"),
+        ((0.0, 0.03), 0.9, "gmm ties with vdd"),
+        ((-0.03, 0.0), 0.9, "gmm ties with vdd"),
+        ((-0.03, -0.01), 0.9, "gmm does better than vdd"),
+        ((0.001, 0.03), 0.9, None),  # the student is shown to succeed more often
+        ((-0.01, 0.03), 0.88, "gmm ties with vdd"),  # as diverse, to what the estimator resolves
+        ((-0.03, -0.01), 0.86, None),  # more success, but clearly less diverse
+        ((-0.01, 0.03), 1.0, "gmm ties with vdd"),
+    ],
+)
+def test_a_baseline_that_ties_or_wins_is_named(
+    interval: tuple[float, float], entropy: float, words: str | None
+) -> None:
+    rows = summary(row("teacher"), row("vdd"), row("gmm", mode_entropy=entropy, baseline_of="vdd"))
+    notes = findings(rows, "vdd", {"gmm": (sum(interval) / 2, *interval)})
+    assert [note.split(":")[0] for note in notes] == ([words] if words else [])
+
+
+def test_only_baselines_are_named_beside_the_student() -> None:
+    rows = summary(row("teacher"), row("vdd"), row("teacher-100"))
+    assert findings(rows, "vdd", {"teacher-100": (0.0, -0.01, 0.01)}) == []
 
 
 def test_findings_warn_about_a_single_training_seed() -> None:
-    assert findings(summary(row("teacher"), seeds=(3,)), None) == [
+    assert findings(summary(row("teacher"), seeds=(3,)), None, {}) == [
         "One training seed: the intervals cover the rollouts, not the training."
     ]
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from PIL import Image
 
 from stillhand.report import page
 from stillhand.report.page import Demonstrations, write_report
-from stillhand.report.summary import summarize
+from stillhand.report.results import load_run
+from stillhand.report.summary import summarize, summarize_run
 from stillhand.report.video import Cast, Video, side_by_side
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -84,8 +86,10 @@ def test_files_and_content(report: tuple[Path, Path]) -> None:
     assert [path.name for path in report] == ["report.json", "report.html"]
     assert json.loads(written.read_text(encoding="utf-8")) == summarize(written.parent)
     assert not list(written.parent.glob("*.tmp"))
-    for text in ("22/24", "f00d", "Ledger", "vdd against teacher-10", "bc succeeds", "test CPU", "0123abc"):
+    for text in ("22/24", "f00d", "Ledger", "vdd against teacher-10", "bc succeeds", "test CPU"):
         assert text in html, text
+    assert "<dt>Commit</dt><dd>0123abc</dd>" in html
+    assert "<dt>Action horizon</dt><dd>4 (actions" in html
     assert "policy=vdd &lt;&amp;&gt;" in html and "<&>" not in html  # the commands hold <&>
     assert len(html) < 6e6
 
@@ -125,6 +129,22 @@ def test_nothing_is_written_for_a_bad_run(run_folder: Path, demonstrations: Demo
     assert not (run_folder / "report.html").exists()
 
 
+def test_other_demonstrations_than_the_controllers_learnt_from_are_refused(
+    run_folder: Path, demonstrations: Demonstrations
+) -> None:
+    with pytest.raises(ValueError, match=r"data: .* fingerprint 'beef', but .* trained on 'f00d'"):
+        write_report(run_folder, replace(demonstrations, fingerprint="beef"))
+    assert not (run_folder / "report.html").exists()
+
+
+def test_provenance_shows_both_commits_when_they_differ(run_folder: Path) -> None:
+    for path in run_folder.glob("rollouts/*/controller.json"):
+        path.write_text(path.read_text().replace('"commit": "0123abc"', '"commit": "4567def-dirty"'))
+    run = load_run(run_folder, "teacher-10")
+    shown = dict(page._provenance(run, summarize_run(run)))
+    assert shown["Commit"] == "training 0123abc, rollout 4567def-dirty"
+
+
 def test_unknown_student(run_folder: Path, demonstrations: Demonstrations) -> None:
     with pytest.raises(ValueError, match="controller 'nobody'"):
         write_report(run_folder, demonstrations, student="nobody")
@@ -132,7 +152,7 @@ def test_unknown_student(run_folder: Path, demonstrations: Demonstrations) -> No
 
 def test_demonstrations_need_a_mode_each(demonstrations: Demonstrations) -> None:
     with pytest.raises(ValueError, match="24 paths, 23 modes"):
-        Demonstrations(demonstrations.paths, demonstrations.modes[:-1])
+        Demonstrations(demonstrations.paths, demonstrations.modes[:-1], "f00d")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: the page was not opened")

@@ -66,6 +66,13 @@ BAD = {
     "true as a number": (_card('"calls": 1,', '"calls": true,'), r"calls=True, expected int"),
     "missing field": (_card('"calls": 1, ', ""), r"no field 'calls', expected int"),
     "other task": (_card('"avoiding"', '"push"'), r"vdd: task='push', but teacher-10 has 'avoiding'"),
+    "other data": (_card('"f00d"', '"beef"'), r"vdd: dataset='beef', but teacher-10 has 'f00d'"),
+    "other action horizon": (
+        _card('"action_horizon": 4, "checkpoint"', '"action_horizon": 2, "checkpoint"'),
+        r"vdd: action_horizon=2, but teacher-10 has 4",
+    ),
+    "no fingerprint": (_card('"dataset": "f00d", ', ""), r"no field 'dataset', expected str"),
+    "no conditions": (_card('"rollout": {', '"rolled": {'), r"no field 'rollout', expected dict"),
     "misnamed": (_card('"name": "vdd"', '"name": "vdd2"'), r"name='vdd2', expected 'vdd'"),
     "experts unnamed": (_unprobed, r"bc has a mixture but its episodes name no experts"),
 }

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from stillhand.envs.metrics import wilson
-from stillhand.report.summary import summarize
+from stillhand.envs.metrics import paired_difference, wilson
+from stillhand.report.results import load_run
+from stillhand.report.summary import commits, differences_from, summarize
 
 NULL = type(None)
 INTERVAL = {"difference": (float,), "low": (float,), "high": (float,)}
@@ -72,6 +73,35 @@ def test_numbers_of_known_outcomes(run_folder: Path) -> None:
     assert rows["bc"]["latency_ms"]["p50"] is None and rows["bc"]["speedup_p50"] == {}
     assert rows["vdd"]["speedup_p50"]["teacher-10"] == pytest.approx(3.8 / 0.6, rel=1e-3)
     assert rows["vdd"]["experts"] == 4 and rows["bc"]["dead_experts"] is None
+
+
+def test_the_run_says_what_it_was_made_from(run_folder: Path) -> None:
+    summary = summarize(run_folder)
+    assert (summary["training_commit"], summary["dataset"], summary["action_horizon"]) == (
+        "0123abc",
+        "f00d",
+        4,
+    )
+    assert summary["controllers"][0]["rollout"]["sampling"] == {"intervals": 10}
+
+
+def test_differences_from_one_controller_are_paired(run_folder: Path) -> None:
+    run = load_run(run_folder, "teacher-10")
+    found = differences_from(run, "vdd")
+    assert list(found) == ["teacher-10", "teacher-100", "bc"]
+    by_name = {controller.card.name: controller.success for controller in run.controllers}
+    assert found["bc"] == paired_difference(by_name["vdd"], by_name["bc"])
+    assert found["bc"][0] == pytest.approx(-2 / 24)
+    with pytest.raises(ValueError, match="controller 'nobody'"):
+        differences_from(run, "nobody")
+
+
+def test_commits_are_one_word_where_they_agree() -> None:
+    assert commits(["a", "a"], ["a"]) == "a"
+    assert commits(["a"], ["b-dirty"]) == "training a, rollout b-dirty"
+    assert commits(["b", "a"], ["b"]) == "training a, b, rollout b"
+    assert commits(["a"], [None]) == "training a, rollout unknown"
+    assert commits([None], [None]) is None
 
 
 def test_another_reference(run_folder: Path) -> None:

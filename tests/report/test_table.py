@@ -1,27 +1,52 @@
 """A published table from runs with known outcomes."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from stillhand.envs.metrics import wilson
-from stillhand.report.results import Run, load_run
+from stillhand.envs.avoiding import MODES
+from stillhand.envs.ledger import Ledger
+from stillhand.envs.metrics import entropy_per_start, wilson
+from stillhand.report.results import Controller, Latency, Run, load_run
 from stillhand.report.table import COLUMNS, markdown, rows_of
+
+
+def with_cards(run: Run, **changes: Any) -> Run:
+    """The run with the same change in every controller's card."""
+    changed = tuple(replace(c, card=replace(c.card, **changes)) for c in run.controllers)
+    return replace(run, controllers=changed)
+
+
+def failing_from(controller: Controller, episode: int) -> Controller:
+    """The controller, but without success from an episode on."""
+    results = tuple(
+        replace(r, success=False, mode=-1) if r.episode >= episode else r for r in controller.results
+    )
+    return replace(controller, results=results)
 
 
 @pytest.fixture(scope="module")
 def runs(pristine_run: Path) -> list[Run]:
-    """Two training seeds; the second one's cards differ in seed and training time."""
+    """Two training seeds: in the second, vdd fails half of start 1, and teacher-10 takes twice as long."""
     first = load_run(pristine_run, "teacher-10")
-    changed = [
-        replace(c, card=replace(c.card, seed=1, train_seconds=107.0, calls=c.card.calls))
-        for c in first.controllers
-    ]
-    return [first, replace(first, controllers=tuple(changed))]
+    second = with_cards(first, seed=1, train_seconds=107.0)
+    controllers = [failing_from(c, 18) if c.card.name == "vdd" else c for c in second.controllers]
+    slow = first.latency["teacher-10"]
+    latency = {**first.latency, "teacher-10": Latency(2 * slow.p50, 2 * slow.p99, slow.samples)}
+    return [first, replace(second, controllers=tuple(controllers), latency=latency)]
 
 
-def row(runs: list[Run], name: str, metric: str) -> dict[str, object]:
+def named(run: Run, name: str) -> Controller:
+    (found,) = [c for c in run.controllers if c.card.name == name]
+    return found
+
+
+def row(runs: list[Run], name: str, metric: str) -> dict[str, Any]:
     (found,) = [r for r in rows_of(runs) if r["name"] == name and r["metric"] == metric]
     return found
 
@@ -31,21 +56,57 @@ def test_success_counts_all_episodes_of_all_seeds(runs: list[Run]) -> None:
     won = 2 * sum(i % 8 != 3 for i in range(24))
     assert (found["n"], found["value"]) == (48, won / 48)
     assert (found["low"], found["high"]) == wilson(won, 48)
+    student = row(runs, "vdd", "success")
+    assert (student["seed_low"], student["seed_high"]) == (16 / 24, 22 / 24)
+
+
+def test_intervals_resample_the_starts_that_all_seeds_share(runs: list[Run]) -> None:
+    """Two starts: a bootstrap over them alone draws each one's mean over seeds, and nothing outside."""
+    found = row(runs, "vdd", "paired_difference")
+    # start 0: 1 failure against 2 in both seeds; start 1: 1 against 1, then 7 against 1
+    assert found["value"] == pytest.approx((2 / 24 - 6 / 24) / 2)
+    assert (found["low"], found["high"]) == (pytest.approx(-3 / 12), pytest.approx(1 / 12))
+    assert (found["seed_low"], found["seed_high"]) == (pytest.approx(-5 / 24), pytest.approx(1 / 24))
+
+
+def test_entropy_is_the_mean_over_seeds_of_every_start(runs: list[Run]) -> None:
+    students = [named(run, "vdd") for run in runs]
+    each = np.array([entropy_per_start(c.start, c.mode, c.success, MODES) for c in students])
+    assert each[1, 1] != pytest.approx(each[0, 1])
+    found = row(runs, "vdd", "mode_entropy")
+    starts, seeds = each.mean(axis=0), each.mean(axis=1)
+    assert found["value"] == pytest.approx(each.mean())
+    assert (found["low"], found["high"]) == (pytest.approx(starts.min()), pytest.approx(starts.max()))
+    assert (found["seed_low"], found["seed_high"]) == (pytest.approx(seeds.min()), pytest.approx(seeds.max()))
 
 
 def test_every_row_names_its_seeds_configuration_and_commit(runs: list[Run]) -> None:
     for found in rows_of(runs):
-        assert list(found) == ["name", "metric", "value", "low", "high", "n", "seeds", "config", "commit"]
+        keys = ["name", "metric", "value", "low", "high", "n", "seeds", "config", "commit"]
+        assert list(found) == [*keys, "seed_low", "seed_high"]
         assert found["seeds"] == [0, 1]
-        assert found["config"] == {"width": 256}
+        assert found["config"]["training"] == {"width": 256}
+        assert found["config"]["rollout"]["action_horizon"] == 4
         assert found["commit"] == "0123abc"
+        assert found["seed_low"] <= found["value"] + 1e-12 and found["value"] <= found["seed_high"] + 1e-12
         assert found["low"] <= found["value"] + 1e-12 and found["value"] <= found["high"] + 1e-12
+
+
+def test_rows_of_one_checkpoint_differ_in_how_they_were_played(runs: list[Run]) -> None:
+    configs = [row(runs, name, "success")["config"] for name in ("teacher-10", "teacher-100")]
+    assert [config["rollout"]["sampling"]["intervals"] for config in configs] == [10, 100]
+    json.dumps(rows_of(runs), allow_nan=False)
+
+
+def test_both_commits_are_named_when_they_differ(runs: list[Run]) -> None:
+    changed = [runs[0], with_cards(runs[1], commit="4567def-dirty")]
+    assert row(changed, "vdd", "success")["commit"] == "training 0123abc, rollout 0123abc, 4567def-dirty"
 
 
 def test_difference_is_paired_and_zero_for_the_teacher_itself(runs: list[Run]) -> None:
     itself = row(runs, "teacher-10", "paired_difference")
     assert (itself["value"], itself["low"], itself["high"]) == (0.0, 0.0, 0.0)
-    student = row(runs, "vdd", "paired_difference")
+    student = row(runs[:1], "vdd", "paired_difference")
     expected = sum((i % 12 != 5) - (i % 8 != 3) for i in range(24)) / 24
     assert student["value"] == pytest.approx(expected)
 
@@ -58,11 +119,26 @@ def test_a_collapsed_policy_has_no_entropy_and_one_mode(runs: list[Run]) -> None
 def test_training_time_shows_the_range_over_seeds(runs: list[Run]) -> None:
     found = row(runs, "vdd", "train_cpu_seconds")
     assert (found["value"], found["low"], found["high"]) == (105.0, 103.0, 107.0)
+    assert (found["seed_low"], found["seed_high"]) == (103.0, 107.0)
+
+
+def test_training_time_that_one_seed_lacks_is_left_out(runs: list[Run]) -> None:
+    lacking = [runs[0], with_cards(runs[1], train_seconds=None)]
+    assert "train_cpu_seconds" not in {r["metric"] for r in rows_of(lacking)}
+
+
+def test_factors_divide_the_teachers_p50_by_the_own(runs: list[Run]) -> None:
+    latency = runs[0].latency
+    once = latency["teacher-10"].p50 / latency["vdd"].p50
+    found = row(runs, "vdd", "speedup_vs_teacher-10")
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((1.5 * once, once, 2 * once))
+    slow = row(runs, "vdd", "speedup_vs_teacher-100")
+    assert slow["value"] == latency["teacher-100"].p50 / latency["vdd"].p50
 
 
 def test_latency_that_was_not_measured_is_left_out(runs: list[Run]) -> None:
     metrics = {r["metric"] for r in rows_of(runs) if r["name"] == "bc"}
-    assert not {"latency_p50_ms", "latency_p99_ms"} & metrics
+    assert not [metric for metric in metrics if metric.startswith(("latency", "speedup"))]
 
 
 def test_markdown_has_a_line_per_controller_and_a_cell_per_column(runs: list[Run]) -> None:
@@ -72,9 +148,31 @@ def test_markdown_has_a_line_per_controller_and_a_cell_per_column(runs: list[Run
     assert len(lines) == 2 + len(runs[0].controllers)
     assert {line.count("|") for line in lines} == {len(COLUMNS) + 2}
     assert "| bc | 100.0 (92.6 to 100.0) |" in text
+    assert (
+        "| vdd | 79.2 (65.7 to 88.3; seeds 66.7 to 91.7) | -8.3 (-25.0 to +8.3; seeds -20.8 to +4.2) |"
+        in text
+    )
+    assert "| 9.5 (6.33 to 12.7) | 63.3 | 105 (103 to 107) |" in text  # p50 3.8 and 7.6, 38 and 0.6 ms
 
 
-def test_runs_of_different_controllers_are_no_table(runs: list[Run]) -> None:
-    fewer = replace(runs[1], controllers=runs[1].controllers[:2])
-    with pytest.raises(ValueError, match="same controllers and ledger"):
-        rows_of([runs[0], fewer])
+def _fewer(run: Run) -> Run:
+    return replace(run, controllers=run.controllers[:2])
+
+
+def _other_rows(run: Run) -> Run:
+    return replace(run, ledger=Ledger(run.ledger.seed, run.ledger.rows[:-1]))
+
+
+DIFFERENT: dict[str, tuple[Callable[[Run], Run], str]] = {
+    "controllers": (_fewer, "same controllers, got"),
+    "ledger": (_other_rows, "same ledger, got 24 rows of ledger_seed=5 and 23 others of ledger_seed=5"),
+    "data": (lambda run: with_cards(run, dataset="beef"), "same dataset, got 'f00d' and 'beef'"),
+    "horizon": (lambda run: with_cards(run, action_horizon=2), "same action_horizon, got 4 and 2"),
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_runs_that_differ_in_more_than_the_seed_are_no_table(runs: list[Run], case: str) -> None:
+    change, message = DIFFERENT[case]
+    with pytest.raises(ValueError, match=message):
+        rows_of([runs[0], change(runs[1])])

@@ -1,4 +1,4 @@
-"""Trains in forked children and kills them: `killed.py KILLS SEED RUN UNINTERRUPTED key=value ...`.
+"""Trains in forked children and kills them: `killed.py STAGE KILLS SEED RUN UNINTERRUPTED key=value ...`.
 
 Forking spares every attempt the import of torch. This process neither computes nor reads a store,
 so a child has all threads it needs. Prints one JSON object per attempt on RUN, then trains UNINTERRUPTED.
@@ -17,21 +17,22 @@ import torch._dynamo  # an optimizer imports it
 
 from stillhand.core import checkpoint
 from stillhand.policies import checkpoint as policies
-from stillhand.scripts import running, train
+from stillhand.scripts import distill, running, students, train
 
 torch.set_num_threads(1)
-assert running  # imported before the fork for its imports
+assert running and students  # imported before the fork for their imports
+STAGES = {"train": train.main, "distill": distill.main}
 
 
-def start(out: Path, overrides: list[str]) -> int:
+def start(stage: str, out: Path, overrides: list[str]) -> int:
     """Train in a child; returns its process id."""
     child = os.fork()
     if child:
         return child
-    sys.argv = ["stillhand train", f"out={out}", *overrides]
+    sys.argv = [f"stillhand {stage}", f"out={out}", *overrides]
     code = 1
     try:
-        train.main()
+        STAGES[stage]()
         code = 0
     finally:
         os._exit(code)
@@ -69,14 +70,14 @@ def state_of(run: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    kills, seed, run, whole = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
-    overrides = sys.argv[5:]
+    stage, kills, seed, run, whole = sys.argv[1], *map(int, sys.argv[2:4]), *map(Path, sys.argv[4:6])
+    overrides = sys.argv[6:]
     rng = random.Random(seed)
     for _ in range(kills):
-        killed = kill_somewhere(start(run, overrides), run, rng)
+        killed = kill_somewhere(start(stage, run, overrides), run, rng)
         print(json.dumps({"killed": killed, **state_of(run)}))
     for out in (run, whole):
-        _, status = os.waitpid(start(out, overrides), 0)
+        _, status = os.waitpid(start(stage, out, overrides), 0)
         print(json.dumps({"killed": False, "exit": os.waitstatus_to_exitcode(status), **state_of(out)}))
 
 

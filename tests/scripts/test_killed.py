@@ -1,4 +1,4 @@
-"""Training killed with SIGKILL at ten random points ends in the same bytes as training left alone."""
+"""A run killed with SIGKILL at random points ends in the same bytes as one left alone."""
 
 import json
 import re
@@ -11,41 +11,29 @@ import pytest
 import safetensors.torch
 import torch
 
-STEPS = 300
+Attempts = list[dict[str, Any]]
 
 
-@pytest.mark.slow
-def test_killed_ten_times_ends_in_the_same_bytes(
-    tmp_path: Path, tiny_store: Path, small: tuple[str, ...]
-) -> None:
-    run, whole = tmp_path / "killed", tmp_path / "whole"
-    overrides = [
-        f"data={tiny_store}",
-        *small,
-        "batch_size=16",
-        f"training.steps={STEPS}",
-        "checkpoint_every=10",
-    ]
-    script = Path(__file__).with_name("killed.py")
-    command = [sys.executable, str(script), "10", "4", str(run), str(whole), *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+def kill(stage: str, kills: int, seed: int, folder: Path, overrides: list[str]) -> Attempts:
+    """Kill one run, leave another alone; both end in the same bytes. Returns what each attempt left."""
+    run, whole = folder / "killed", folder / "whole"
+    script = str(Path(__file__).with_name("killed.py"))
+    command = [sys.executable, script, stage, str(kills), str(seed), str(run), str(whole), *overrides]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300)
     assert done.returncode == 0, done.stderr
     attempts = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    check_attempts(attempts)
-
-    for name in ("metrics.jsonl", *(f"step-{STEPS:08d}/{part}.safetensors" for part in ("policy", "state"))):
+    check_attempts(attempts, kills)
+    last = attempts[-1]["step"]
+    for name in ("metrics.jsonl", *(f"step-{last:08d}/{part}.safetensors" for part in ("policy", "state"))):
         assert (run / name).read_bytes() == (whole / name).read_bytes(), name
-    assert len((run / "metrics.jsonl").read_text().splitlines()) == STEPS
-    assert sorted(path.name for path in run.iterdir()) == ["metrics.jsonl", f"step-{STEPS:08d}"]
-    # And the comparison can fail: the weights did move, and the average is not the weights.
-    state = safetensors.torch.load_file(run / f"step-{STEPS:08d}" / "state.safetensors")
-    policy = safetensors.torch.load_file(run / f"step-{STEPS:08d}" / "policy.safetensors")
-    assert any(not torch.equal(value, state[f"model.{name}"]) for name, value in policy.items())
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == last
+    assert sorted(path.name for path in run.iterdir()) == ["metrics.jsonl", f"step-{last:08d}"]
+    return attempts
 
 
-def check_attempts(attempts: list[dict[str, Any]]) -> None:
-    assert [attempt["killed"] for attempt in attempts] == [True] * 10 + [False] * 2
-    assert [attempt["exit"] for attempt in attempts[10:]] == [0, 0]
+def check_attempts(attempts: Attempts, kills: int) -> None:
+    assert [attempt["killed"] for attempt in attempts] == [True] * kills + [False] * 2
+    assert [attempt["exit"] for attempt in attempts[kills:]] == [0, 0]
     steps = []
     for attempt in attempts:
         if "message" in attempt:  # killed before the first checkpoint
@@ -54,4 +42,31 @@ def check_attempts(attempts: list[dict[str, Any]]) -> None:
         else:
             steps.append(attempt["step"])
     assert steps == sorted(steps)
-    assert len(set(steps)) > 3  # the kills fell at different places
+
+
+@pytest.mark.slow
+def test_killed_ten_times_ends_in_the_same_bytes(
+    tmp_path: Path, tiny_store: Path, small: tuple[str, ...]
+) -> None:
+    settings = ["batch_size=16", "training.steps=300", "checkpoint_every=10"]
+    attempts = kill("train", 10, 4, tmp_path, [f"data={tiny_store}", *small, *settings])
+    steps = {attempt["step"] for attempt in attempts if "step" in attempt}
+    assert 300 in steps and len(steps) > 3  # the kills fell at different places
+    # And the comparison can fail: the weights did move, and the average is not the weights.
+    step = tmp_path / "killed" / "step-00000300"
+    files = [step / f"{part}.safetensors" for part in ("state", "policy")]
+    state, policy = map(safetensors.torch.load_file, files)
+    assert any(not torch.equal(value, state[f"model.{name}"]) for name, value in policy.items())
+
+
+def test_distillation_killed_on_both_sides_of_its_warm_up_ends_in_the_same_bytes(
+    tmp_path: Path, tiny_store: Path, trained: Path, small: tuple[str, ...]
+) -> None:
+    """Checkpoints at 20, 40, 60 ..., warm-up until 50: a continuation starts in it, or after it."""
+    settings = ["batch_size=16", "training.steps=140", "distillation.warmup_steps=50", "checkpoint_every=20"]
+    base = [f"data={tiny_store}", f"teacher={trained / 'diffusion'}", *small]
+    attempts = kill("distill", 3, 7, tmp_path, [*base, *settings, "training.restarts=[50]"])
+    killed_at = [attempt.get("step", 0) for attempt in attempts[:3]]
+    assert killed_at[0] < 50 < killed_at[-1] < 140
+    rows = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
+    assert ["score_norm" in row for row in rows] == [False] * 50 + [True] * 90

@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from stillhand.datasets.episodes import EpisodeStore
+from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.ledger import Ledger
 from stillhand.envs.results import read_results
+from stillhand.scripts import evaluation, latency
+from stillhand.scripts.stage import commit
 
 STILLHAND = str(Path(sys.executable).with_name("stillhand"))
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -21,15 +25,16 @@ ONLY = ("teacher-10", "em", "vdd")
 
 
 @pytest.fixture(scope="module")
-def folder(
+def played(
     tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any], small: tuple[str, ...]
-) -> Path:
-    """A folder after collect, train, distill, rollout and report."""
+) -> tuple[Path, str]:
+    """A folder after collect, train, distill, rollout and report, and what the report printed."""
     home = tmp_path_factory.mktemp("pipeline")
 
-    def command(*words: str) -> None:
+    def command(*words: str) -> str:
         done = subprocess.run(words, cwd=home, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def here(name: str, *overrides: str) -> None:
         done = stage(name, f"data={home / 'd.zarr'}", f"run={home / 'run'}", *overrides)
@@ -41,8 +46,19 @@ def folder(
     here("distill", "distillation.warmup_steps=10", "training.restarts=[10]", *small)
     play = (f"starts={STARTS}", f"rollouts={ROLLOUTS}", "latency_calls=3", f"only=[{','.join(ONLY)}]")
     command(sys.executable, str(SCRIPTS / "rollout.py"), "run=run", *play)
-    command(STILLHAND, "report", "data=d.zarr", "run=run", "video=false")
-    return home
+    return home, command(STILLHAND, "report", "data=d.zarr", "run=run", "video=false")
+
+
+@pytest.fixture(scope="module")
+def folder(played: tuple[Path, str]) -> Path:
+    """The folder alone."""
+    return played[0]
+
+
+@pytest.fixture(scope="module")
+def env() -> Avoiding:
+    """A simulator, for windows to time policies on."""
+    return Avoiding()
 
 
 def cards(folder: Path) -> dict[str, Any]:
@@ -117,7 +133,75 @@ def test_controllers_are_described(folder: Path) -> None:
         assert card["checkpoint"] == f"{method}/step-00000020"
         assert card["train_seconds"] == found[method]["train_cpu_seconds"]
         assert card["config"] == found[method]["run"]
+        assert card["training_commit"] == found[method]["commit"]
+        assert card["commit"] == commit()
+        assert card["dataset"] == EpisodeStore.open(folder / "d.zarr").fingerprint
         assert card["parameters"] > 1000
+
+
+def test_controllers_say_how_they_were_played(folder: Path) -> None:
+    run = folder / "run"
+    played = {"action_horizon": 2, "ledger_seed": 0, "starts": STARTS, "rollouts": ROLLOUTS, "batch_rows": 64}
+    sampling = {"intervals": 10, "sigma_max": 20.0, "sigma_min": 0.02, "solver": "euler"}
+    for name, own in (("teacher-10", sampling), ("em", None), ("vdd", None)):
+        card = json.loads((run / "rollouts" / name / "controller.json").read_text())
+        assert card["rollout"] == {"sampling": own, **played}
+
+
+def test_sampling_is_told_as_set_not_as_trained(folder: Path, env: Avoiding) -> None:
+    entry = {"checkpoint": "diffusion", "method": "m", "sampling": {"intervals": 3, "sigma_max": 5.0}}
+    loaded = evaluation.load("teacher-3", entry, folder / "run", env.spec)
+    told = evaluation._conditions(loaded.policy, Ledger.grouped(2, 3, 7), 1)
+    assert told["sampling"] == {"intervals": 3, "sigma_max": 5.0, "sigma_min": 0.02, "solver": "euler"}
+    assert (told["ledger_seed"], told["starts"], told["rollouts"]) == (7, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"method": "m"}, r"controllers\.a lacks \['checkpoint'\]; expected the keys checkpoint and method"),
+        ({"checkpoint": "c"}, r"controllers\.a lacks \['method'\]"),
+        ({"checkpoint": "c", "method": "m", "samplng": {}}, r"controllers\.a has \['samplng'\]"),
+        ({"checkpoint": "c", "method": 3}, r"controllers\.a\.method must be a text, got 3"),
+        ({"checkpoint": "c", "method": "m", "sampling": 3}, r"sampling must be a mapping or null, got 3"),
+        ({"checkpoint": "c", "method": "m", "baseline_of": 3}, r"baseline_of must be a text or null, got 3"),
+        ("diffusion", r"controllers\.a is 'diffusion'; expected"),
+    ],
+)
+def test_entries_of_controllers_are_checked(entry: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluation.choose({"b": {"checkpoint": "c", "method": "m"}, "a": entry}, only=["b"])
+    full = {"checkpoint": "c", "method": "m", "sampling": None, "baseline_of": "b"}
+    assert evaluation.choose({"a": full}, only=[]) == {"a": full}
+
+
+def test_latency_is_of_one_thread_whatever_torch_has(
+    folder: Path, env: Avoiding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"checkpoint": "em", "method": "m"}
+    loaded = evaluation.load("em", entry, folder / "run", env.spec)
+    act, seen = loaded.policy.act, []
+
+    def watched(window: Any, rngs: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return act(window, rngs)
+
+    monkeypatch.setattr(loaded.policy, "act", watched)
+    torch.set_num_threads(2)
+    try:
+        latency.measure([loaded], env, 3, tmp_path / "latency.json")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert set(seen) == {1} and len(seen) == 3 + latency.WARMUP_CALLS
+    assert json.loads((tmp_path / "latency.json").read_text())["threads"] == 1
+
+
+def test_a_mistyped_run_leaves_no_folder(stage: Callable[..., Any], tmp_path: Path) -> None:
+    done = stage("rollout", f"run={tmp_path / 'typo'}")
+    assert done.code == 1
+    assert "typo" in done.err and "no checkpoint here" in done.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_latency_has_every_call_of_every_controller(folder: Path) -> None:
@@ -149,6 +233,21 @@ def test_report_is_written(folder: Path) -> None:
     assert {row["name"] for row in report["controllers"]} == set(ONLY)
     assert all(row["success"]["n"] == STARTS * ROLLOUTS for row in report["controllers"])
     assert "<script src=" not in (folder / "run" / "report.html").read_text()
+
+
+def test_report_prints_the_controllers(played: tuple[Path, str]) -> None:
+    head, *lines = played[1].splitlines()
+    assert head.split()[0] == "controller" and head.endswith("teacher-10 takes")
+    assert [line.split()[0] for line in lines] == ["teacher-10", "vdd", "em", "wrote"]
+    assert all(line.endswith(" x") for line in lines[:-1])
+
+
+def test_report_refuses_other_demonstrations(folder: Path, stage: Callable[..., Any], tmp_path: Path) -> None:
+    other = stage("collect", f"data={tmp_path / 'other.zarr'}", "episodes=24", "seed=6")
+    assert other.code == 0, other.err
+    done = stage("report", f"data={tmp_path / 'other.zarr'}", f"run={folder / 'run'}", "video=false")
+    assert done.code == 1
+    assert "the controllers were trained on" in done.err
 
 
 def test_some_controllers_again_leave_the_others_alone(

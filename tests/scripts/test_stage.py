@@ -16,6 +16,20 @@ def test_plain_resolves_and_names_what_is_missing() -> None:
     config = OmegaConf.create({"a": "???", "b": {"c": "???"}})
     with pytest.raises(ValueError, match=r"no value for a, b\.c; give it as key=value"):
         stage.plain(config)
+    config = OmegaConf.create({"name": "???", "out": "runs/${name}.json"})
+    with pytest.raises(ValueError, match=r"no value for name; give it as key=value"):
+        stage.plain(config)
+
+
+def test_a_method_belongs_to_the_stage_that_can_make_it() -> None:
+    alone = {"name": "em", "distillation": None}
+    taught = {"name": "vdd", "distillation": {"samples": 1}}
+    stage.check_method("train", alone)
+    stage.check_method("distill", taught)
+    with pytest.raises(ValueError, match="^method=em is trained: use stillhand train method=em$"):
+        stage.check_method("distill", alone)
+    with pytest.raises(ValueError, match="^method=vdd is distilled: use stillhand distill method=vdd$"):
+        stage.check_method("train", taught)
 
 
 def test_at_least_names_the_setting() -> None:
@@ -59,12 +73,36 @@ def test_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
             stage.writable_folder(str(tmp_path / bad))
 
 
+def repository(folder: Path) -> list[str]:
+    git = ["git", "-C", str(folder), "-c", "user.name=n", "-c", "user.email=e"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    return git
+
+
+def test_commit_of_a_repository_around_the_source_is_not_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    git, inside = repository(tmp_path), tmp_path / "vendor"
+    inside.mkdir()
+    (inside / "pyproject.toml").touch()
+    (tmp_path / "pyproject.toml").touch()
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
+    monkeypatch.setattr(stage, "ROOT", inside)
+    assert stage.commit() == "unknown"
+
+
 def test_commit_is_unknown_outside_a_clone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(stage, "ROOT", tmp_path)
     assert stage.commit() == "unknown"
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    git = repository(tmp_path)
+    (tmp_path / "other").touch()
+    subprocess.run([*git, "add", "other"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "before"], check=True)
+    (tmp_path / "pyproject.toml").touch()
+    assert stage.commit() == "unknown"  # a repository, but not of this source
+    subprocess.run([*git, "add", "pyproject.toml"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
     clean = stage.commit()
     assert len(clean) == 12
     assert int(clean, 16) >= 0

@@ -32,6 +32,38 @@ def test_a_failing_stage_stops_the_table() -> None:
         table.run_all([["train", "method=nobody"]], 1)
 
 
+def about(*commits: str, own: str = "aaa") -> dict[str, Any]:
+    rows = [{"commit": commit} for commit in commits]
+    return {"commit": own, "device": "a CPU", "command": "stillhand table avoiding", "rows": rows}
+
+
+def test_notes_say_what_the_seeds_share_and_what_success_assumes() -> None:
+    text = "\n".join(table.notes(TABLE, about("aaa", "aaa")))
+    assert text.startswith("Training seeds 3, 4; commit aaa; a CPU, one thread.")
+    assert "same demonstrations and play the same ledger" in text
+    assert "treats rollouts as independent" in text and "bootstrap interval over starts" in text
+    assert "-dirty" not in text
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (
+            about("aaa", "training aaa, rollout bbb-dirty"),
+            "commit aaa; training aaa, rollout bbb-dirty; table aaa",
+        ),
+        (about("aaa", own="aaa-dirty"), "commit aaa; table aaa-dirty"),
+        (about("aaa-dirty", own="aaa-dirty"), "commit aaa-dirty"),
+    ],
+)
+def test_notes_name_every_commit_and_say_plainly_when_code_was_uncommitted(
+    given: dict[str, Any], shown: str
+) -> None:
+    text = "\n".join(table.notes(TABLE, given))
+    assert f"; {shown}; a CPU" in text
+    assert "**Made in part by code that was not committed" in text
+
+
 def test_a_small_table_from_nothing(tmp_path: Path, tiny_store: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "demonstrations.zarr").symlink_to(tiny_store)

@@ -71,11 +71,6 @@ def test_loglogistic_follows_the_truncated_law() -> None:
     assert stats.kstest(sigma.double().log().numpy(), truncated).pvalue > 0.01
 
 
-def test_uniform_follows_its_law() -> None:
-    sigma = schedule.uniform(20_000, 0.1, 2.0, seeded())
-    assert stats.kstest(sigma.double().numpy(), stats.uniform(0.1, 1.9).cdf).pvalue > 0.01
-
-
 @given(seed=st.integers(0, 1000), low=st.floats(0.01, 1.0), factor=st.floats(1.5, 100.0))
 def test_draws_stay_between_the_ends_and_depend_on_the_seed_alone(
     seed: int, low: float, factor: float
@@ -84,7 +79,6 @@ def test_draws_stay_between_the_ends_and_depend_on_the_seed_alone(
     for draw in (
         lambda g: schedule.lognormal(64, -0.5, 1.5, low, high, g),
         lambda g: schedule.loglogistic(64, -0.5, 0.7, low, high, g),
-        lambda g: schedule.uniform(64, low, high, g),
     ):
         sigma = draw(seeded(seed))
         assert sigma.min() >= low * (1 - 1e-6)
@@ -99,7 +93,6 @@ def test_bad_ranges_are_refused_by_name_and_value(low: float, high: float) -> No
     for draw in (
         lambda: schedule.lognormal(5, 0.0, 1.0, low, high, seeded()),
         lambda: schedule.loglogistic(5, 0.0, 1.0, low, high, seeded()),
-        lambda: schedule.uniform(5, low, high, seeded()),
     ):
         with pytest.raises(ValueError, match=f"low < high.*got {low} and {high}"):
             draw()

@@ -1,0 +1,52 @@
+"""The controllers of a summary as aligned text, for a terminal.
+
+Intervals are those of report.json; "teacher-10 takes" says how many times as long that teacher's plan takes,
+by the medians.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stillhand.report.findings import percent, points
+
+Row = Mapping[str, Any]
+HEAD = ("controller", "success", "minus reference", "entropy", "modes", "calls", "p50 ms", "p99 ms")
+
+
+def controllers_text(summary: Mapping[str, Any]) -> str:
+    """One line per controller: success, difference, diversity, calls, CPU time and the teachers' factors.
+
+    Args:
+        summary: The content of report.json.
+    """
+    rows = summary["controllers"]
+    teachers = list(dict.fromkeys(name for row in rows for name in row["speedup_p50"]))
+    lines = [[*HEAD, *(f"{name} takes" for name in teachers)]]
+    lines += [[*_cells(row, summary), *(_factor(row, name) for name in teachers)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(_aligned(line, widths) for line in lines)
+
+
+def _aligned(cells: list[str], widths: list[int]) -> str:
+    name, *numbers = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+    return "  ".join([f"{name.strip():<{widths[0]}}", *numbers])
+
+
+def _cells(row: Row, summary: Mapping[str, Any]) -> list[str]:
+    success, paired, latency = row["success"], row["paired_vs_teacher"], row["latency_ms"]
+    interval = f"{percent(success['low'])} to {percent(success['high'])}"
+    difference = f"{points(paired['difference'])} ({points(paired['low'])} to {points(paired['high'])})"
+    return [
+        row["name"],
+        f"{success['k']}/{success['n']} = {percent(success['k'] / success['n'])} ({interval})",
+        "-" if row["name"] == summary["reference"] else difference,
+        f"{row['mode_entropy']:.3f}",
+        f"{row['modes_reached']}/{summary['modes']}",
+        str(row["calls"]),
+        *("-" if latency[p] is None else f"{latency[p]:.2f}" for p in ("p50", "p99")),
+    ]
+
+
+def _factor(row: Row, teacher: str) -> str:
+    factor = row["speedup_p50"].get(teacher)
+    return "-" if factor is None else f"{factor:.2f} x"

@@ -1,0 +1,149 @@
+"""Help: every setting explained, only options that a stage can run with, the values of the run, no torch."""
+
+import contextlib
+import dataclasses
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from stillhand.scripts import explain, main
+
+ROOT = Path(__file__).resolve().parents[2]
+GROUPS = {path.name for path in (ROOT / "configs").iterdir() if path.is_dir()}
+
+
+def rows(text: str) -> dict[str, str]:
+    """key=value -> explanation, of both tables."""
+    found: dict[str, str] = {}
+    last = ""
+    for line in text.splitlines():
+        if line.startswith("  ") and line[2:3].strip():
+            last, _, meaning = line[2:].partition(" ")
+            found[last] = meaning.strip()
+        elif line.startswith(" " * 30):
+            found[last] = f"{found[last]} {line.strip()}".strip()
+    return found
+
+
+@pytest.fixture(scope="module")
+def helps() -> dict[str, str]:
+    """What `stillhand STAGE --help` prints, for every stage."""
+    found = {}
+    for stage in main.STAGES:
+        out = io.StringIO()
+        with mock.patch.object(sys, "argv", ["stillhand", stage, "--help"]), contextlib.redirect_stdout(out):
+            main.main()
+        found[stage] = out.getvalue()
+    return found
+
+
+@pytest.mark.parametrize("stage", main.STAGES)
+def test_every_setting_of_a_stage_is_explained(stage: str, helps: dict[str, str]) -> None:
+    module = import_module(f"stillhand.scripts.{stage}")
+    schema = getattr(module, f"{stage.capitalize()}Config")
+    assert helps[stage].startswith(f"usage: stillhand {stage} ")
+    assert str(module.__doc__).splitlines()[0] in helps[stage]
+    meanings = {key.split("=")[0]: text for key, text in rows(helps[stage]).items()}
+    for field in dataclasses.fields(schema):
+        below = [key for key in meanings if key.startswith(f"{field.name}.")]
+        assert field.name in GROUPS or below or meanings[field.name], field.name
+    for name in ("training.steps", "training.restarts") if stage in ("train", "distill") else ():
+        assert meanings[name]
+
+
+def test_only_options_that_the_stage_can_run_with(helps: dict[str, str]) -> None:
+    def methods(stage: str) -> set[str]:
+        return {key for key in rows(helps[stage]) if key.startswith("method=")}
+
+    assert methods("train") == {"method=diffusion", "method=regression", "method=mip", "method=em"}
+    assert methods("distill") == {"method=vdd"}
+    offered = {stage: {key.split("=")[0] for key in rows(text)} & GROUPS for stage, text in helps.items()}
+    assert offered == {
+        "collect": {"task"}, "train": {"task", "policy", "method"}, "distill": {"task", "policy", "method"},
+        "rollout": {"task", "policy", "controllers"}, "report": {"task", "policy"}, "bench": set(),
+        "table": {"table"},
+    }  # fmt: skip
+    for text in helps.values():
+        assert all(meaning for key, meaning in rows(text).items() if key.split("=")[0] in GROUPS)
+    assert rows(helps["train"])["method=diffusion"].startswith("[default] The teacher")
+
+
+def test_values_are_those_of_the_run() -> None:
+    found = rows(explain.explain("train", ("method=em", "seed=3", "training.bfloat16=true")))
+    assert {"name=em", "seed=3", "training.steps=3500", "training.bfloat16=true"} <= set(found)
+    assert found["model.head.experts=16"] == "Number of Gaussians, at least 1."
+    assert "action_horizon=null" in rows(explain.explain("rollout", ()))
+    assert "processes=2" in rows(explain.explain("table", ("table=avoiding",)))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("method=vdd",), "use stillhand distill"),
+        (("method=nobody",), "method/nobody"),
+        (("steps=3",), "'steps'"),
+    ],
+)
+def test_help_for_what_cannot_be_is_one_message(
+    words: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        explain.show("train", (*words, "--help"))
+    assert stop.value.code == 1
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("stillhand train: error: ") and says in err
+
+
+class Base:
+    """A base.
+
+    Args:
+        a, b: Two of them,
+            on two lines.
+        c: Of the base.
+
+    Raises:
+        ValueError: never.
+    """
+
+
+class Derived(Base):
+    """Args are merged.
+
+    Args:
+        c: Of the derived: with a colon.
+    """
+
+
+def test_arguments_are_read_from_docstrings_of_a_class_and_its_bases() -> None:
+    both = "Two of them, on two lines."
+    assert explain.arguments(Base) == {"a": both, "b": both, "c": "Of the base."}
+    assert explain.arguments(Derived) == {"a": both, "b": both, "c": "Of the derived: with a colon."}
+    assert explain.arguments("No arguments.") == {}
+    assert "experts" in explain.documented("stillhand.core.nets.experts.MixtureHead")
+    assert explain.documented("stillhand.core.losses.variational.fixed") == {}
+
+
+@pytest.mark.parametrize(("name", "flag"), [("train", "-h"), ("collect", "--help"), ("bench", "--help")])
+def test_a_script_explains_itself_as_the_command_does(
+    name: str, flag: str, stage: Callable[..., Any], helps: dict[str, str]
+) -> None:
+    done = stage(name, flag)
+    assert (done.code, done.out, done.err) == (0, helps[name], "")
+
+
+def test_help_loads_no_torch() -> None:
+    code = (
+        "import sys; from stillhand.scripts.explain import explain;"
+        "[explain(stage, ()) for stage in ('collect', 'train', 'distill', 'rollout', 'report', 'bench')];"
+        "sys.exit(bool({'torch', 'mujoco'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
