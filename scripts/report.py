@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from stillhand.scripts.stage import one_message, plain
+from stillhand.scripts.stage import command, plain
 
 
 @dataclass
@@ -42,8 +41,7 @@ class ReportConfig:
 ConfigStore.instance().store(name="report_schema", node=ReportConfig)
 
 
-@hydra.main(version_base="1.3", config_path="pkg://stillhand.configs", config_name="report")
-@one_message
+@command("report")
 def main(config: DictConfig) -> None:
     """Write both files and print the table."""
     import json

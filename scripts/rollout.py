@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from stillhand.scripts.stage import at_least, one_message, plain, writable_folder
+from stillhand.scripts.stage import at_least, command, plain, writable_folder
 
 
 @dataclass
@@ -52,8 +51,7 @@ class RolloutConfig:
 ConfigStore.instance().store(name="rollout_schema", node=RolloutConfig)
 
 
-@hydra.main(version_base="1.3", config_path="pkg://stillhand.configs", config_name="rollout")
-@one_message
+@command("rollout")
 def main(config: DictConfig) -> None:
     """Evaluate controllers on one ledger."""
     import torch

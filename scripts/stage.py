@@ -114,6 +114,7 @@ def writable_folder(path: str) -> Path:
     return folder
 
 
+@functools.cache  # a run has one commit, also when the clone moves on meanwhile
 def commit() -> str:
     """Short hash of the source, with `-dirty` when it differs; "unknown" outside a clone.
 

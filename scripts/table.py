@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from stillhand.core.checkpoint import write_text
-from stillhand.scripts.stage import commit, device, one_message, plain, writable_folder
+from stillhand.scripts.stage import command, commit, device, plain, writable_folder
 
 if TYPE_CHECKING:
     from stillhand.report.page import Demonstrations
@@ -51,10 +49,10 @@ class TableConfig:
 ConfigStore.instance().store(name="table_schema", node=TableConfig)
 
 
-@hydra.main(version_base="1.3", config_path="pkg://stillhand.configs", config_name="table")
-@one_message
+@command("table")
 def main(config: DictConfig) -> None:
     """Run whatever the table lacks, then write it."""
+    from stillhand.core.checkpoint import write_text
     from stillhand.report.page import Demonstrations, check_data
     from stillhand.report.results import load_run
     from stillhand.report.table import markdown, rows_of
@@ -70,7 +68,8 @@ def main(config: DictConfig) -> None:
         run_all(trainings(stage, table, root, extra), settings["processes"])
     runs = [root / f"seed-{seed}" for seed in table["seeds"]]
     common = [f"task={table['task']}", f"controllers={table['controllers']}"]
-    evaluations = [["rollout", *common, f"run={run}", *(settings["rollout_overrides"] or [])] for run in runs]
+    common += [*table["rollout"], *(settings["rollout_overrides"] or [])]
+    evaluations = [["rollout", *common, f"run={run}"] for run in runs]
     run_all(evaluations, 1)  # one at a time: latency is measured here
     loaded = [load_run(run, table["reference"]) for run in runs]
     demonstrations = Demonstrations.read(data)
