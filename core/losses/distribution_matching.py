@@ -57,7 +57,8 @@ def deterministic_generator_loss(
 
 def pseudo_loss(x: Sample, direction: Sample) -> Float[Tensor, " b"]:
     """1/2 mean (x - sg[x - direction])^2 per sample: a loss whose gradient in x is direction / numel."""
-    return sample_mean((x - (x - direction).detach()) ** 2) / 2
+    still = x - x.detach()  # exactly 0: x - (x - direction) would round small directions away
+    return sample_mean((still + direction.detach()) ** 2) / 2
 
 
 def inverse_error(x: Sample, denoised: Sample) -> Level:

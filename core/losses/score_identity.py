@@ -78,7 +78,7 @@ def adversarial_generator_loss(logits: Sample, weight: Level) -> tuple[Float[Ten
     `generator_loss`: the code's .5 * 100 and .5 * .01 numel, divided by 50 numel.
 
     Args:
-        logits: Of the generated samples, one or a map of them each, larger for data, with the graph to the generator.
+        logits: One or a map of them per generated sample, larger for data, with the graph to the generator.
         weight: `sid/weight` of the same samples.
 
     Returns:
