@@ -1,4 +1,4 @@
-"""Trained folders to break, and small settings that make a stage take a second."""
+"""Trained folders to break, small settings that make a stage take a second, and a stage that must refuse."""
 
 import shutil
 from collections.abc import Callable
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+HYDRA_HINT = "Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace."
 
 SMALL = (
     "batch_size=64",
@@ -43,3 +45,26 @@ def run(tmp_path: Path, trained: Path) -> Path:
     copy = tmp_path / "run"
     shutil.copytree(trained, copy)
     return copy
+
+
+@pytest.fixture
+def refused(
+    stage: Callable[..., Any], snapshot: Callable[[Path], dict[str, str]], tmp_path: Path
+) -> Callable[..., None]:
+    """Run a stage that must fail with these words on stderr and leave `tmp_path` as it was."""
+
+    def check(*command: str, says: tuple[str, ...], may_create: tuple[str, ...] = ()) -> None:
+        before = snapshot(tmp_path)
+        done = stage(*command)
+        assert done.code != 0
+        assert "Traceback" not in done.err
+        message = done.err.replace(HYDRA_HINT, "").strip()
+        assert message
+        assert message.count(f"stillhand {command[0]}: error: ") <= 1
+        assert not [words for words in says if words not in message], message
+        after = snapshot(tmp_path)
+        assert before.items() <= after.items()
+        assert {*after} - {*before} <= set(may_create)
+        assert not done.out
+
+    return check

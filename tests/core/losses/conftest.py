@@ -1,4 +1,7 @@
-"""Oracles of distillation: a ring of Gaussians as teacher, a small student, and quadrature in the plane."""
+"""Oracles of distillation: a ring of Gaussians as teacher, a small student, and quadrature in the plane.
+
+For scores of mixtures: Gaussian mixtures on both sides, whose own mixture has an exact denoiser.
+"""
 
 import math
 from collections.abc import Callable
@@ -13,6 +16,8 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from stillhand.core.mixture import Mixture
+
+Parts = tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,64 @@ class Plane:
         return self.integral(log_q.exp() * (log_q - ring.log_prob(x, ring_sigma)))
 
 
+@dataclass(frozen=True)
+class Law:
+    """Mixture of isotropic Gaussians (weight, mean, variance); a sample's elements move together."""
+
+    parts: Parts
+
+    def log_joint(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Log of weight times density (b, k)."""
+        weight, mean, variance = torch.tensor(self.parts, dtype=torch.float64).T
+        flat, total = x.flatten(1), variance + sigma[:, None] ** 2
+        squared = ((flat[:, None] - mean[:, None]) ** 2).sum(-1)
+        return weight.log() - squared / (2 * total) - flat.shape[1] / 2 * torch.log(2 * math.pi * total)
+
+    def log_prob(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.log_joint(x, sigma).logsumexp(-1)
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        _, mean, variance = torch.tensor(self.parts, dtype=torch.float64).T
+        noise = sigma[:, None, None] ** 2
+        v = variance[:, None]
+        posterior = (v * x.flatten(1)[:, None] + noise * mean[:, None]) / (v + noise)
+        share = self.log_joint(x, sigma).softmax(-1)
+        return (share[..., None] * posterior).sum(1).view_as(x)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Data p and generator q, all exact; the mixture comes from log-densities, not from our functions."""
+
+    p: Law
+    q: Law
+
+    def log_ratio(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.p.log_prob(x, sigma) - self.q.log_prob(x, sigma)
+
+    def denoise(self, x: Tensor, sigma: Tensor, alpha: Tensor) -> Tensor:
+        logs = torch.stack(
+            [self.p.log_prob(x, sigma) + alpha.log(), self.q.log_prob(x, sigma) + (1 - alpha).log()]
+        )
+        share = logs.softmax(0).view(2, -1, *[1] * (x.ndim - 1))
+        return share[0] * self.p.denoise(x, sigma) + share[1] * self.q.denoise(x, sigma)
+
+
+@dataclass(frozen=True)
+class Normals:
+    """Two independent standard normals on a grid, flat; sums over `mass` are expectations."""
+
+    u: Tensor
+    v: Tensor
+    mass: Tensor
+
+    @classmethod
+    def on_grid(cls, step: float = 0.16) -> "Normals":
+        nodes = torch.arange(-8, 8.01, step, dtype=torch.float64)
+        u, v = torch.cartesian_prod(nodes, nodes).T
+        return cls(u, v, (-(u**2 + v**2) / 2).exp() * step**2 / (2 * math.pi))
+
+
 @pytest.fixture
 def ring() -> Callable[..., Ring]:
     return Ring
@@ -154,3 +217,42 @@ def whitened() -> Callable[[int, int], Tensor]:
         return torch.linalg.solve_triangular(root, z.T, upper=False).T
 
     return draw
+
+
+@pytest.fixture
+def law_pair() -> Callable[[Parts, Parts], Pair]:
+    """Parts of the data and of the generator -> both laws."""
+    return lambda p, q: Pair(Law(p), Law(q))
+
+
+@pytest.fixture
+def s1_pair() -> Callable[..., Pair]:
+    """S1's laws: two Gaussians as data, one at theta as generator. `noise` is the level still to be added."""
+
+    def of(theta: float = 0.3, noise: float = 0.0) -> Pair:
+        data = Law(((0.6, -1.0, 0.49 - noise**2), (0.4, 2.0, 0.81 - noise**2)))
+        return Pair(data, Law(((1.0, theta, 1.44 - noise**2),)))
+
+    return of
+
+
+@pytest.fixture
+def spaced_pair() -> Pair:
+    """Overlapping laws for samples of several elements."""
+    return Pair(Law(((0.5, -0.4, 0.3), (0.5, 0.8, 0.2))), Law(((1.0, 0.1, 0.6),)))
+
+
+@pytest.fixture
+def normals() -> Normals:
+    return Normals.on_grid()
+
+
+@pytest.fixture
+def rough() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A denoiser of no particular law that knows its level and its alpha."""
+
+    def denoise(x: Tensor, sigma: Tensor, alpha: Tensor) -> Tensor:
+        level, share = (v.view(-1, *[1] * (x.ndim - 1)) for v in (sigma, alpha))
+        return torch.tanh(x + share) / (1 + level) + share**2 * x.cos()
+
+    return denoise
