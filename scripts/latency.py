@@ -1,4 +1,4 @@
-"""Latency of controllers at batch 1: one interleaved run, every controller once per round.
+"""Latency of controllers at batch 1: one interleaved run, every controller once per round, orders shuffled.
 
 CPU time of the calling thread is the figure: on a shared machine wall time measures the neighbours. That
 clock sees no other thread, so torch gets only one. Wall percentiles stand beside it. Drawing noise,
@@ -69,9 +69,10 @@ def _interleaved(
     cpu_ms = np.empty((calls, len(controllers)))
     wall_ms = np.empty_like(cpu_ms)
     for call in range(-WARMUP_CALLS, calls):
-        for i, (controller, window) in enumerate(zip(controllers, windows, strict=True)):
+        # in a new order every round: who follows a sibling of the same network finds warm caches
+        for i in rng.permutation(len(controllers)):
             cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
-            controller.policy.act(window, [rng])
+            controllers[i].policy.act(windows[i], [rng])
             if call >= 0:
                 cpu_ms[call, i] = (time.thread_time_ns() - cpu) / 1e6
                 wall_ms[call, i] = (time.perf_counter_ns() - wall) / 1e6
