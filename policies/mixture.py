@@ -91,7 +91,10 @@ class MixturePolicy(ChunkPolicy):
         """Pick an expert per window and return its mean, in physical units, with id and gate probability."""
         features = self.network(self.border.condition(observation))
         log_gate = self.head.log_gate(features)
-        expert = mixture.choose(log_gate, noise)
-        rows = torch.arange(len(expert), device=expert.device)
-        chunk = self.head.means(features)[rows, expert].view(-1, *self.border.sample_shape)
-        return self.border.physical(chunk), {"expert": expert, "gate": log_gate[rows, expert].exp()}
+        expert = mixture.choose(log_gate, noise)[:, None]
+        # gathered, not indexed by rows and experts: that costs as much as a layer at batch 1
+        means = self.head.means(features)
+        mean = means.gather(1, expert[:, :, None].expand(-1, 1, means.shape[2]))
+        chunk = mean.view(-1, *self.border.sample_shape)
+        gate = log_gate.gather(1, expert)[:, 0].exp()
+        return self.border.physical(chunk), {"expert": expert[:, 0], "gate": gate}
