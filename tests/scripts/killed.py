@@ -69,16 +69,21 @@ def state_of(run: Path) -> dict[str, object]:
     return {"step": found.card["step"], "leftovers": leftovers}
 
 
+def tell(attempt: dict[str, object]) -> None:
+    """Flushed, or a forked child would inherit the line and might print it again."""
+    print(json.dumps(attempt), flush=True)
+
+
 def main() -> None:
     stage, kills, seed, run, whole = sys.argv[1], *map(int, sys.argv[2:4]), *map(Path, sys.argv[4:6])
     overrides = sys.argv[6:]
     rng = random.Random(seed)
     for _ in range(kills):
         killed = kill_somewhere(start(stage, run, overrides), run, rng)
-        print(json.dumps({"killed": killed, **state_of(run)}))
+        tell({"killed": killed, **state_of(run)})
     for out in (run, whole):
         _, status = os.waitpid(start(stage, out, overrides), 0)
-        print(json.dumps({"killed": False, "exit": os.waitstatus_to_exitcode(status), **state_of(out)}))
+        tell({"killed": False, "exit": os.waitstatus_to_exitcode(status), **state_of(out)})
 
 
 main()
