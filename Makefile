@@ -6,10 +6,10 @@ export OMP_NUM_THREADS := 1
 export MUJOCO_GL ?= egl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint table bench
+.PHONY: help demo test lint table bench images-data
 
 help:  ## what can be made
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -45,3 +45,8 @@ table: $(BIN)/.installed  ## make table NAME=avoiding: a published table from no
 bench: $(BIN)/.installed  ## speed of data and training on this machine
 	$(BIN)/stillhand bench data
 	$(BIN)/stillhand bench train
+
+images-data:  ## Fashion-MNIST, from Debian's package dataset-fashion-mnist (31 MB, needs root)
+	@test "$$(id -u)" -eq 0 || { echo "not root: run  sudo apt-get install dataset-fashion-mnist,"; \
+	  echo "or give a folder with the four IDX files: task=fmnist task.images.folder=FOLDER"; exit 1; }
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends dataset-fashion-mnist

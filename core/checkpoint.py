@@ -50,14 +50,15 @@ class Checkpoint:
             raise ValueError(f"{path}: not a safetensors file: {error}") from error
 
 
-def save(run: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], card: Card) -> Path:
-    """Write one step of a run atomically and drop the older ones.
+def save(run: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], card: Card, keep: int = 1) -> Path:
+    """Write one step of a run atomically and drop older ones.
 
     Args:
         run: The run's folder, created when absent.
         step: Names the checkpoint; must exceed the steps already there.
         files: File name without suffix -> named tensors.
         card: JSON-serializable description; `schema`, `step` and `files` are added.
+        keep: Latest steps that stay, this one included.
 
     Raises:
         ValueError: If the run has a checkpoint of this or a later step; nothing was written.
@@ -79,8 +80,9 @@ def save(run: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], card: 
     os.rename(hidden, final)
     _flush(run)
     # Also what a run killed in this function left half written or half removed.
+    kept = steps(run)[-keep:]
     for old in [*run.glob("step-*"), *run.glob(".writing-*")]:
-        if old != final:
+        if old not in kept:
             shutil.rmtree(old)
     return final
 

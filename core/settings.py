@@ -22,6 +22,7 @@ class Settings:
         learning_rate: Peak of the cosine, reached after `warmup_steps`.
         warmup_steps: Steps of the linear rise to it.
         weight_decay: Of AdamW, on every parameter.
+        betas: Decay of AdamW's moments; one-step methods take (0, .999).
         clip_norm: Gradients are scaled down to this norm.
         ema_decay: Cap of the average's decay.
         restarts: Steps at which the cosine starts again, rising, between 0 and `steps`.
@@ -36,6 +37,7 @@ class Settings:
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     weight_decay: float = 1e-6
+    betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     restarts: tuple[int, ...] = ()
@@ -51,6 +53,8 @@ class Settings:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must lie in [0, 1), got {list(self.betas)}")
         edges = [0, *self.restarts, self.steps]
         if any(later <= earlier for earlier, later in itertools.pairwise(edges)):
             raise ValueError(

@@ -6,7 +6,7 @@ A *denoiser* maps (x, sigma) to E[x0 | x]; the condition is closed over or bound
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,9 +21,19 @@ ScoreFn = Callable[[Tensor, Tensor], Tensor]
 Info = Mapping[str, Tensor]
 
 
+@runtime_checkable  # for the shape checks of the tests
 class DenoisingNet(Protocol):
-    """The raw network F behind a denoiser: (x, c_noise, condition) -> a tensor of x's shape."""
+    """The raw network F behind a denoiser: (x, c_noise, condition) -> a tensor of x's shape.
+
+    Its hidden state is open to heads that judge samples: `feature_channels` numbers at each of some places.
+    """
+
+    feature_channels: int
 
     def __call__(self, x: Tensor, c_noise: Tensor, cond: Tensor) -> Tensor:
         """Args: x (b, *shape); c_noise (b,), any monotone code of sigma; cond (b, t, c)."""
+        ...
+
+    def features(self, x: Tensor, c_noise: Tensor, cond: Tensor) -> Tensor:
+        """The hidden state (b, feature_channels, *places) on the way to the answer."""
         ...

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from stillhand.core.settings import Settings, learning_rate
@@ -40,8 +41,8 @@ def derived_seed(*parts: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
-class TrainState:
-    """A model, its moving average, its optimizer and the number of steps taken.
+class Learner:
+    """A model and its optimizer.
 
     Args:
         model: Trained in place. Buffers (normalizers) are fixed before training starts.
@@ -50,26 +51,45 @@ class TrainState:
 
     def __init__(self, model: nn.Module, settings: Settings) -> None:
         self.model = model
-        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.parameters: list[Tensor] = list(model.parameters())
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            self.parameters,
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
-        self.step = 0
 
-    @torch.no_grad()
-    def follow(self, decay: float) -> None:
-        """Move the average a step towards the model."""
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+    def update(self, losses: Float[Tensor, " b"], rate: float, clip_norm: float) -> dict[str, float]:
+        """One step down the mean loss, which touches no other parameters.
+
+        Returns:
+            `loss` and `gradient_norm`.
+
+        Raises:
+            FloatingPointError: If the loss or the gradient is not finite; the weights are those before.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = losses.mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=self.parameters)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip_norm)
+        values = {"loss": loss.item(), "gradient_norm": norm.item()}
+        if not all(map(math.isfinite, values.values())):
+            raise FloatingPointError(f"{values}")
+        self.optimizer.step()
+        return values
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything but the step that a resumed run needs, by name; the average is saved on its own."""
+        """Weights and moments by name."""
         named = {f"model.{k}": v.detach() for k, v in self.model.state_dict().items()}
         for i, (name, _) in enumerate(self.model.named_parameters()):
             for key, value in self.optimizer.state_dict()["state"].get(i, {}).items():
                 named[f"optimizer.{key}.{name}"] = value
         return named
 
-    def restore(self, tensors: dict[str, Tensor], average: dict[str, Tensor], step: int) -> None:
+    def restore(self, tensors: dict[str, Tensor]) -> None:
         """Continue from saved tensors.
 
         Raises:
@@ -77,13 +97,51 @@ class TrainState:
         """
         own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         _load(self.model, own)
-        _load(self.average, average)
+        if not any(name.startswith("optimizer.") for name in tensors):
+            return  # saved before its first step
         moments = {
             i: {key: _moment(tensors, key, name, parameter) for key in MOMENTS}
             for i, (name, parameter) in enumerate(self.model.named_parameters())
         }
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+class TrainState:
+    """A model, its moving average, its optimizer and the number of steps taken.
+
+    Args:
+        model: Trained in place.
+        settings: Only the optimizer's constants are read here.
+    """
+
+    def __init__(self, model: nn.Module, settings: Settings) -> None:
+        self.learner = Learner(model, settings)
+        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.step = 0
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+        return self.learner.model
+
+    @torch.no_grad()
+    def follow(self, decay: float) -> None:
+        """Move the average a step towards the model."""
+        torch._foreach_lerp_([*self.average.parameters()], self.learner.parameters, 1 - decay)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything but the step that a resumed run needs, by name; the average is saved on its own."""
+        return self.learner.tensors()
+
+    def restore(self, tensors: dict[str, Tensor], average: dict[str, Tensor], step: int) -> None:
+        """Continue from saved tensors.
+
+        Raises:
+            ValueError: If a name is missing or has another shape.
+        """
+        self.learner.restore(tensors)
+        _load(self.average, average)
         self.step = step
 
 
@@ -109,23 +167,22 @@ def optimize(state: TrainState, objective: Objective, settings: Settings) -> Ite
     Raises:
         FloatingPointError: If the loss or the gradient is not finite; the weights are those before the step.
     """
-    parameters = list(state.model.parameters())
-    device = parameters[0].device.type
+    device = state.learner.parameters[0].device.type
     while state.step < settings.steps:
         rate = learning_rate(settings, state.step)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
         with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16):
             losses, info = objective(state.step)
-        loss = losses.mean()
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-        values = {"loss": loss.item(), "gradient_norm": norm.item()}
-        if not all(map(math.isfinite, values.values())):
-            raise FloatingPointError(f"step {state.step}: {values}; the batch is that of this step and seed")
-        state.optimizer.step()
+        try:
+            values = state.learner.update(losses, rate, settings.clip_norm)
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"step {state.step}: {error}; the batch is that of this step and seed"
+            ) from error
         state.follow(ema_decay(state.step, settings.ema_decay))
         state.step += 1
-        diagnostics = {name: value.detach().mean().item() for name, value in info.items()}
-        yield {"step": state.step, "learning_rate": rate, **values, **diagnostics}
+        yield {"step": state.step, "learning_rate": rate, **values, **means(info)}
+
+
+def means(info: Info) -> dict[str, float]:
+    """The batch's mean of every diagnostic."""
+    return {name: value.detach().mean().item() for name, value in info.items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 from stillhand.core import checkpoint
 from stillhand.core.construct import allow, construct
-from stillhand.core.diffusion import samplers
+from stillhand.core.diffusion import samplers, schedule
 from stillhand.core.nets.experts import MixtureHead
 from stillhand.core.nets.mlp import DenoisingMLP, MLPTrunk
 from stillhand.core.nets.transformer import DenoisingTransformer, TransformerTrunk
@@ -19,18 +19,21 @@ from stillhand.datasets.schema import Spec
 from stillhand.policies.base import Border, ChunkPolicy
 from stillhand.policies.encoders import StateEncoder
 from stillhand.policies.mixture import MixturePolicy
+from stillhand.policies.one_step import OneStepPolicy
 from stillhand.policies.regression import RegressionPolicy
-from stillhand.policies.teacher import DiffusionPolicy, NoiseLevels, Sampling
+from stillhand.policies.teacher import DiffusionPolicy
 
 ALLOWED = allow(
     [
         Border,
         DiffusionPolicy,
+        OneStepPolicy,
         RegressionPolicy,
         MixturePolicy,
         StateEncoder,
-        NoiseLevels,
-        Sampling,
+        schedule.LogNormal,
+        schedule.Karras,
+        samplers.Sampling,
         samplers.euler,
         samplers.heun,
         samplers.dpmpp_2m,

@@ -17,7 +17,7 @@ from stillhand.core.losses import variational
 from stillhand.core.mixture import Mixture
 from stillhand.core.shapes import Info
 from stillhand.datasets.schema import Batch
-from stillhand.policies.base import check_same_task
+from stillhand.policies.base import ChunkPolicy, check_same_task
 from stillhand.policies.mixture import MixturePolicy
 from stillhand.policies.teacher import DiffusionPolicy
 
@@ -58,7 +58,7 @@ class Variational:
             raise ValueError(f"sigma is no schedule: {error}") from error
 
 
-def adopt(student: MixturePolicy, teacher: DiffusionPolicy) -> None:
+def adopt(student: ChunkPolicy, teacher: DiffusionPolicy) -> None:
     """Give the student the teacher's normalizers, so that both speak of the same normalized chunks.
 
     Raises:

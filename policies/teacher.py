@@ -7,59 +7,21 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stillhand.core.diffusion import samplers, schedule
 from stillhand.core.diffusion.precond import Denoiser
+from stillhand.core.diffusion.samplers import Sampling
+from stillhand.core.diffusion.schedule import DrawLevels
 from stillhand.core.losses.denoising import denoising_loss
-from stillhand.core.shapes import DenoiseFn, Info
+from stillhand.core.shapes import Info
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.schema import Array, Batch
 from stillhand.policies.base import Border, ChunkPolicy
-
-
-@dataclass(frozen=True)
-class NoiseLevels:
-    """Training draws of sigma, in units of normalized data: a log-normal truncated to [low, high]."""
-
-    mean: float = -0.4
-    std: float = 1.3
-    low: float = 0.02
-    high: float = 20.0
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to integrate from noise to an action chunk.
-
-    Args:
-        intervals: Steps of the grid. Euler and DPM-Solver++ call the network once per step, Heun twice but
-            for the last.
-        solver: (denoise, x, sigmas) -> x, one of `core/diffusion/samplers.py`.
-        sigma_max: Start of the grid.
-        sigma_min: Last level before 0.
-
-    Raises:
-        ValueError: If intervals < 1 or not 0 < sigma_min < sigma_max.
-    """
-
-    intervals: int = 10
-    solver: Callable[[DenoiseFn, Tensor, Tensor], Tensor] = samplers.euler
-    sigma_max: float = 20.0
-    sigma_min: float = 0.02
-
-    def __post_init__(self) -> None:
-        self.grid()  # refuses bad levels before training, not after it
-
-    def grid(self) -> Tensor:
-        """Decreasing noise levels, the last one 0; one interval goes from sigma_max to 0."""
-        return schedule.karras(self.intervals, self.sigma_min, self.sigma_max)
 
 
 class DiffusionPolicy(ChunkPolicy):
@@ -77,7 +39,7 @@ class DiffusionPolicy(ChunkPolicy):
         *,
         border: Border,
         net: Callable[..., nn.Module],
-        levels: NoiseLevels,
+        levels: DrawLevels,
         sampling: Sampling,
     ) -> None:
         super().__init__(border)
@@ -92,16 +54,12 @@ class DiffusionPolicy(ChunkPolicy):
     def fit(self, demonstrations: Demonstrations, seed: int) -> None:
         """Measure the normalizers, then sigma_data on normalized chunks."""
         self.border.fit(demonstrations)
-        rows = min(4096, len(demonstrations.action))
-        loader = WindowLoader(demonstrations, self.observation_horizon, self.prediction_horizon, rows, seed)
-        chunks = self.border.normalized(loader.batch(0).action)
-        self.denoiser.sigma_data.fill_(float(chunks.std()))
+        self.denoiser.sigma_data.fill_(spread_of_chunks(self.border, demonstrations, seed))
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Float[Tensor, " b"], Info]:
         """Denoising loss of one batch; level and noise come from the generator."""
         x0 = self.border.normalized(batch.action)
-        lv = self.levels
-        sigma = schedule.lognormal(len(x0), lv.mean, lv.std, lv.low, lv.high, generator)
+        sigma = self.levels(len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
         return denoising_loss(self.denoiser, x0, noise, sigma, self.border.condition(batch.observation))
 
@@ -123,4 +81,12 @@ class DiffusionPolicy(ChunkPolicy):
             estimate: Tensor = self.denoiser(x, sigma, cond)
             return estimate
 
-        return self.sampling.solver(denoise, self.sampling.sigma_max * noise, self.sampling.grid())
+        return self.sampling(denoise, noise)
+
+
+def spread_of_chunks(border: Border, demonstrations: Demonstrations, seed: int) -> float:
+    """Standard deviation of normalized chunks, over up to 4096 windows picked by `seed`."""
+    rows = min(4096, len(demonstrations.action))
+    horizons = border.observation_horizon, border.prediction_horizon
+    loader = WindowLoader(demonstrations, *horizons, rows, seed)
+    return float(border.normalized(loader.batch(0).action).std())

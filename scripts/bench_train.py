@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stillhand.core.diffusion.samplers import Sampling
+from stillhand.core.diffusion.schedule import LogNormal
 from stillhand.core.nets.conv1d import Conv1d, library_convolution, product_convolution
 from stillhand.core.nets.unet1d import UNet1d
 from stillhand.core.settings import Settings
@@ -25,7 +27,7 @@ from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.schema import Spec
 from stillhand.policies.base import Border
 from stillhand.policies.encoders import StateEncoder
-from stillhand.policies.teacher import DiffusionPolicy, NoiseLevels, Sampling
+from stillhand.policies.teacher import DiffusionPolicy
 
 WARMUP_STEPS = 3
 SPEC = Spec(task="synthetic", observation_dim=20, action_dim=7, control_hz=10.0)
@@ -118,7 +120,7 @@ def _policy(demonstrations: Demonstrations, channels: tuple[int, ...], variant: 
     )
     torch.manual_seed(0)
     net = partial(UNet1d, channels=channels)
-    policy = DiffusionPolicy(border=border, net=net, levels=NoiseLevels(), sampling=Sampling())
+    policy = DiffusionPolicy(border=border, net=net, levels=LogNormal(), sampling=Sampling())
     policy.fit(demonstrations, seed=0)
     if variant.convolution is not None:
         owners = [(owner, child) for owner in policy.modules() for child in owner.named_children()]

@@ -1,9 +1,8 @@
-"""Stage 4: teacher -> mixture of experts, by variational distillation.
+"""Stage 4: teacher -> mixture of experts, or a generator of one step.
 
 `stillhand distill task=avoiding method=vdd seed=3`; started again, it continues where it was killed.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,9 @@ class DistillConfig(TrainConfig):
     """Settings of a distillation.
 
     Args:
-        teacher: Folder of the diffusion policy.
-        distillation: The objective and its arguments; set by the group `method`.
+        teacher: Folder of the diffusion model.
+        distillation: The objective and its arguments, or the nodes `method` and `turns` of a one-step
+            generator; set by the group `method`.
     """
 
     teacher: str = MISSING
@@ -32,19 +32,25 @@ ConfigStore.instance().store(name="distill_schema", node=DistillConfig)
 @command("distill")
 def main(config: DictConfig) -> None:
     """Distill one student."""
-    from stillhand.scripts.running import prepare, train
-    from stillhand.scripts.students import variational_objective
+    from stillhand.scripts.actions import Actions
+    from stillhand.scripts.preparing import prepare
+    from stillhand.scripts.running import train
+    from stillhand.scripts.students import one_step_training, variational_training
 
     settings = plain(config)
     check_method("distill", settings)
-    prepared = prepare(settings)
+    domain, description = prepare(settings), settings["distillation"]
     folder = Path(settings["teacher"])
-    objective, digest = variational_objective(prepared, folder, settings["distillation"])
+    if "_target_" not in description:
+        training = one_step_training(domain, folder, description)
+    elif isinstance(domain, Actions):
+        training = variational_training(domain, folder, description)
+    else:
+        raise ValueError(
+            f"method={settings['name']} is for actions, task={settings['task']['name']} has images"
+        )
     writable_folder(settings["out"])
-    # A run killed here must not continue from another teacher's score.
-    run = dataclasses.replace(prepared.run, card={**prepared.run.card, "teacher": digest})
-    last = train(run, prepared.policy, objective)
-    print(f"distilled {settings['name']}: {last}")
+    print(f"distilled {settings['name']}: {train(*training)}")
 
 
 if __name__ == "__main__":

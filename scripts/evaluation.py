@@ -1,17 +1,14 @@
 """Controllers of a run: loaded from its checkpoints, rolled out, and written with where they came from."""
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stillhand.core.checkpoint import Card, write_text
-from stillhand.core.construct import allow, construct
 from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.ledger import Ledger
@@ -20,58 +17,25 @@ from stillhand.envs.rollout import BATCH_ROWS, PositionEnv, rollout
 from stillhand.policies import checkpoint as policies
 from stillhand.policies.base import ChunkPolicy
 from stillhand.policies.mixture import MixturePolicy
-from stillhand.policies.teacher import DiffusionPolicy, Sampling
+from stillhand.policies.teacher import DiffusionPolicy
+from stillhand.scripts import entries
 from stillhand.scripts.mixture_map import write_map
-from stillhand.scripts.stage import commit, device
-
-SAMPLING = allow([Sampling])
-REQUIRED = ("checkpoint", "method")
-KEYS: dict[str, tuple[Any, str]] = {  # of an entry of the group `controllers`
-    **dict.fromkeys(REQUIRED, (str, "a text")),
-    "sampling": (Mapping | None, "a mapping or null"),
-    "baseline_of": (str | None, "a text or null"),
-}
 
 
 @dataclass(frozen=True)
 class Controller:
-    """A policy ready to act, and the card of its checkpoint."""
+    """A policy ready to act, its entry of the group, and the card of its checkpoint."""
 
     name: str
-    method: str
+    entry: Mapping[str, Any]
     policy: ChunkPolicy
     card: Card
-    checkpoint: str
     calls: int
-    baseline_of: str | None
 
 
 def choose(controllers: Mapping[str, Any], only: Sequence[str]) -> dict[str, Any]:
-    """The entries to evaluate, after a look at all of them.
-
-    Raises:
-        ValueError: If `only` names one that is not there, or an entry has a wrong, mistyped or missing key.
-    """
-    for name, entry in controllers.items():
-        _check_entry(f"controllers.{name}", entry)
-    unknown = sorted(set(only) - set(controllers))
-    if unknown:
-        raise ValueError(f"only={list(only)}: no controller {unknown}; there are {sorted(controllers)}")
-    return {name: entry for name, entry in controllers.items() if not only or name in only}
-
-
-def _check_entry(where: str, entry: object) -> None:
-    expected = "expected the keys checkpoint and method, optionally sampling and baseline_of"
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"{where} is {entry!r}; {expected}")
-    if unknown := sorted(set(entry) - set(KEYS)):
-        raise ValueError(f"{where} has {unknown}; {expected}")
-    if missing := [key for key in REQUIRED if key not in entry]:
-        raise ValueError(f"{where} lacks {missing}; {expected}")
-    for key, value in entry.items():
-        kind, words = KEYS[key]
-        if not isinstance(value, kind):
-            raise ValueError(f"{where}.{key} must be {words}, got {value!r}")
+    """The controllers to evaluate; raises as `entries.choose`."""
+    return entries.choose("controllers", controllers, only)
 
 
 def load(name: str, entry: Mapping[str, Any], run: Path, spec: Spec) -> Controller:
@@ -85,40 +49,14 @@ def load(name: str, entry: Mapping[str, Any], run: Path, spec: Spec) -> Controll
     if sampling is not None:
         if not isinstance(policy, DiffusionPolicy):
             raise ValueError(f"controllers.{name}.sampling: {type(policy).__name__} does not sample")
-        policy.sampling = _replace(policy, f"controllers.{name}.sampling", sampling)
-    return Controller(
-        name,
-        entry["method"],
-        policy,
-        found.card,
-        entry["checkpoint"],
-        calls=count_calls(policy),
-        baseline_of=entry.get("baseline_of"),
-    )
+        policy.sampling = entries.resampled(policy.sampling, f"controllers.{name}.sampling", sampling)
+    return Controller(name, entry, policy, found.card, calls=_count_calls(policy))
 
 
-def _replace(policy: DiffusionPolicy, where: str, changes: Mapping[str, Any]) -> Any:
-    present = {f.name: getattr(policy.sampling, f.name) for f in dataclasses.fields(policy.sampling)}
-    node = {"_target_": next(iter(SAMPLING)), **present, **changes}
-    try:
-        return construct(node, SAMPLING)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def count_calls(policy: ChunkPolicy) -> int:
-    """Network calls of one plan, counted, not declared."""
-    count = 0
-
-    def add(*_: object) -> None:
-        nonlocal count
-        count += 1
-
-    hook = policy.backbone().register_forward_hook(add)
-    spec = policy.border.spec
-    policy.act(_window(policy, np.zeros(spec.observation_dim, np.float32)), [np.random.default_rng(0)])
-    hook.remove()
-    return count
+def _count_calls(policy: ChunkPolicy) -> int:
+    """Network calls of one plan."""
+    window = _window(policy, np.zeros(policy.border.spec.observation_dim, np.float32))
+    return entries.count_calls(policy.backbone(), lambda: policy.act(window, [np.random.default_rng(0)]))
 
 
 def _window(policy: ChunkPolicy, observation: Array) -> Array:
@@ -149,7 +87,13 @@ def evaluate(
         results = rollout(env, controller.policy, ledger, action_horizon, BATCH_ROWS, bar.update)
     folder = run / "rollouts" / controller.name
     write_results(folder, results)
-    card = {**_card(controller, env.spec.task), "action_horizon": action_horizon}
+    card = {
+        "name": controller.name,
+        "calls": controller.calls,
+        **entries.origin(controller.card, controller.entry, controller.policy),
+        "task": env.spec.task,
+        "action_horizon": action_horizon,
+    }
     card["rollout"] = _conditions(controller.policy, ledger, action_horizon)
     write_text(folder / "controller.json", json.dumps(card, indent=1) + "\n")
     if isinstance(controller.policy, MixturePolicy) and isinstance(env, Avoiding):
@@ -158,48 +102,16 @@ def evaluate(
     print(f"{controller.name}: {won}/{len(results)} succeed")
 
 
-def _card(controller: Controller, task: str) -> dict[str, Any]:
-    """What the controller is and what it learnt from."""
-    card = controller.card
-    return {
-        "name": controller.name,
-        "method": controller.method,
-        "calls": controller.calls,
-        "parameters": sum(p.numel() for p in controller.policy.parameters()),
-        "train_seconds": card["train_cpu_seconds"],
-        "checkpoint": f"{controller.checkpoint}/step-{card['step']:08d}",
-        "command": card["command"],
-        "config": card["run"],
-        "commit": commit(),
-        "training_commit": card["commit"],
-        "dataset": card["dataset"]["fingerprint"],
-        "device": device(),
-        "task": task,
-        "seed": card["run"]["seed"],
-        "baseline_of": controller.baseline_of,
-    }
-
-
 def _conditions(policy: ChunkPolicy, ledger: Ledger, action_horizon: int) -> dict[str, Any]:
     """How it was played: with the training's configuration, all that a row of a table depends on."""
     starts = len({row.start for row in ledger.rows})
     return {
-        "sampling": _sampling(policy.sampling) if isinstance(policy, DiffusionPolicy) else None,
+        "sampling": entries.described(policy.sampling) if isinstance(policy, DiffusionPolicy) else None,
         "action_horizon": action_horizon,
         "ledger_seed": ledger.seed,
         "starts": starts,
         "rollouts": len(ledger.rows) // starts,
         "batch_rows": BATCH_ROWS,
-    }
-
-
-def _sampling(sampling: Sampling) -> dict[str, Any]:
-    solver = sampling.solver.func if isinstance(sampling.solver, partial) else sampling.solver
-    return {
-        "intervals": sampling.intervals,
-        "sigma_max": sampling.sigma_max,
-        "sigma_min": sampling.sigma_min,
-        "solver": getattr(solver, "__name__", repr(solver)),
     }
 
 

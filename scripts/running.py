@@ -12,33 +12,52 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import torch
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from stillhand.core import checkpoint
+from stillhand.core.one_step.turns import Diverged
 from stillhand.core.settings import Settings
 from stillhand.core.shapes import Info
-from stillhand.core.training import Metrics, TrainState, derived_seed, optimize
-from stillhand.datasets.cache import open_mapped
-from stillhand.datasets.demonstrations import Demonstrations
-from stillhand.datasets.episodes import EpisodeStore
-from stillhand.datasets.loader import WindowLoader
-from stillhand.datasets.schema import Batch
-from stillhand.policies import checkpoint as policies
-from stillhand.policies.base import ChunkPolicy
+from stillhand.core.training import Metrics, derived_seed
 from stillhand.scripts.stage import at_least, commit, versions
 
 # What may differ between a killed run and its continuation.
-NOT_IN_CARD = ("out", "run", "data", "teacher", "threads", "tensorboard", "checkpoint_every", "mapped")
+PLACES = ("out", "run", "data", "teacher")
+NOT_IN_CARD = (*PLACES, "threads", "tensorboard", "checkpoint_every", "keep", "mapped")
 COMPARED = ("run", "dataset", "teacher")  # parts of a card that a continuation must share
 
-StepObjective = Callable[[int, torch.Generator], tuple[Tensor, Info]]
+Objective = Callable[[int, torch.Generator], tuple[Tensor, Info]]
+"""(step, rng) -> loss per sample, diagnostics."""
+
+
+class Resumable(Protocol):
+    """The state of a training: what a checkpoint holds."""
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        ...
+
+    @property
+    def average(self) -> nn.Module:
+        """The weights to export."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything else that a resumed run needs."""
+        ...
+
+    def restore(self, tensors: dict[str, Tensor], average: dict[str, Tensor], step: int) -> None:
+        """Continue from there."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,6 +70,7 @@ class Run:
         settings: Optimization.
         seed: Of every draw.
         checkpoint_every: Optimizer steps between checkpoints.
+        keep: Latest checkpoints that stay.
         tensorboard: Also write event files (needs the extra `tensorboard`).
         device: Where the networks are trained.
     """
@@ -60,75 +80,62 @@ class Run:
     settings: Settings
     seed: int
     checkpoint_every: int
+    keep: int
     tensorboard: bool
     device: torch.device
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Everything a method needs to train: data, a policy with fresh weights, and what the run is."""
-
-    demonstrations: Demonstrations
-    loader: WindowLoader
-    policy: ChunkPolicy
-    run: Run
-
-    def batch(self, step: int) -> Batch:
-        """The windows of one step, on the run's device."""
-        batch = self.loader.batch(step)
-        parts = (batch.observation, batch.action, batch.valid)
-        return Batch(*(part.to(self.run.device) for part in parts))
+def seeded(run: Run, objective: Objective) -> Callable[[int], tuple[Tensor, Info]]:
+    """The objective with the random stream of each step."""
+    generator = torch.Generator(run.device)
+    return lambda step: objective(step, generator.manual_seed(derived_seed(run.seed, step)))
 
 
-def prepare(config: dict[str, Any]) -> Prepared:
-    """Check all settings, open the data and build the policy; the run's folder is not touched.
+def run_of(config: dict[str, Any], described: checkpoint.Card, data: checkpoint.Card) -> Run:
+    """A run from its whole configuration; its folder is not touched.
 
     Args:
-        config: The stage's whole configuration, as plain data.
+        config: The stage's configuration, as plain data.
+        described: The part of the card from which the model is rebuilt.
+        data: The part of the card about the data set, with its `fingerprint`.
 
     Raises:
-        ValueError: Names the setting, file or value that is wrong.
+        ValueError: Names the setting that is wrong.
     """
-    at_least(config, threads=1, checkpoint_every=1, seed=0)
-    if config["tensorboard"] and importlib.util.find_spec("tensorboard") is None:
-        raise ValueError("tensorboard=true needs: pip install 'stillhand[tensorboard]'")
-    settings = Settings(**{**config["training"], "restarts": tuple(config["training"]["restarts"])})
-    device = device_of(config["device"])
-    torch.set_num_threads(config["threads"])
-    demonstrations = _demonstrations(Path(config["data"]), config["mapped"])
-    torch.manual_seed(config["seed"])
-    policy = policies.build(border_of(config), config["model"], demonstrations.spec)
-    horizons = policy.observation_horizon, policy.prediction_horizon
-    loader = WindowLoader(demonstrations, *horizons, config["batch_size"], config["seed"])
-    run = Run(
-        Path(config["out"]),
-        _card(config, demonstrations),
-        settings,
-        config["seed"],
-        config["checkpoint_every"],
-        config["tensorboard"],
-        device,
-    )
-    return Prepared(demonstrations, loader, policy, run)
-
-
-def _card(config: dict[str, Any], demonstrations: Demonstrations) -> checkpoint.Card:
-    return {
-        **policies.describe(border_of(config), config["model"], demonstrations.spec),
+    card = {
+        **described,
         "task": config["task"]["name"],
         "method": config["name"],
-        "dataset": {"fingerprint": demonstrations.fingerprint, "episodes": demonstrations.episodes},
+        "dataset": data,
         "run": {key: value for key, value in config.items() if key not in NOT_IN_CARD},
         "versions": versions(),
         "commit": commit(),
         "command": " ".join(sys.argv),
     }
+    return Run(
+        Path(config["out"]),
+        card,
+        settings_of(config),
+        config["seed"],
+        config["checkpoint_every"],
+        config["keep"],
+        config["tensorboard"],
+        device_of(config["device"]),
+    )
 
 
-def _demonstrations(path: Path, mapped: bool) -> Demonstrations:
-    if not path.exists():
-        raise ValueError(f"data={path} does not exist; make one with: stillhand collect data={path}")
-    return open_mapped(path) if mapped else EpisodeStore.open(path).load()
+def settings_of(config: dict[str, Any]) -> Settings:
+    """How to optimize, after a look at the stage's own numbers; sets torch's threads.
+
+    Raises:
+        ValueError: Names the setting that is wrong.
+    """
+    at_least(config, threads=1, checkpoint_every=1, keep=1, seed=0)
+    if config["tensorboard"] and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("tensorboard=true needs: pip install 'stillhand[tensorboard]'")
+    torch.set_num_threads(config["threads"])
+    given = config["training"]
+    return Settings(**{**given, "restarts": tuple(given["restarts"]), "betas": tuple(given["betas"])})
 
 
 def device_of(name: str) -> torch.device:
@@ -146,38 +153,29 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def border_of(config: dict[str, Any]) -> dict[str, Any]:
-    """Description of the policy's border: horizons of the task, encoder of the policy."""
-    return {
-        "_target_": "stillhand.policies.base.Border",
-        "observation_horizon": config["task"]["observation_horizon"],
-        "prediction_horizon": config["task"]["prediction_horizon"],
-        "encoder": config["policy"]["encoder"],
-    }
-
-
-def train(run: Run, policy: ChunkPolicy, objective: StepObjective) -> Path:
+def train(run: Run, state: Resumable, updates: Iterator[Metrics]) -> Path:
     """Train to the last step, from wherever the folder stands; returns the last checkpoint.
+
+    Args:
+        run: The folder and what its checkpoints say.
+        state: What they hold; restored before the first update.
+        updates: Takes one step of `state` whenever it is asked for the next metrics.
 
     Raises:
         ValueError: If the folder holds a run of another configuration.
+        Diverged: The batch that did it is saved beside the last good checkpoint.
     """
     from tqdm import tqdm
 
-    state = TrainState(policy.to(run.device), run.settings)
     spent = _resume(run, state)
     begun = time.process_time() - spent
-    generator = torch.Generator(run.device)
-
-    def seeded(step: int) -> tuple[Tensor, Info]:
-        return objective(step, generator.manual_seed(derived_seed(run.seed, step)))
-
     every_s = 1.0 if sys.stderr.isatty() else 30.0  # a log file wants few lines
     with (
         closing(_Writers.open(run, state.step)) as writers,
         tqdm(total=run.settings.steps, initial=state.step, desc=run.folder.name, mininterval=every_s) as bar,
+        _keeping_the_batch(run),
     ):
-        for values in optimize(state, seeded, run.settings):
+        for values in updates:
             writers.write(values)
             bar.update()
             if state.step % run.checkpoint_every == 0 or state.step == run.settings.steps:
@@ -187,12 +185,26 @@ def train(run: Run, policy: ChunkPolicy, objective: StepObjective) -> Path:
     return checkpoint.steps(run.folder)[-1]
 
 
-def _save(run: Run, state: TrainState, cpu_seconds: float) -> None:
+@contextmanager
+def _keeping_the_batch(run: Run) -> Iterator[None]:
+    """Save what made a training diverge, and say where it and the last good weights are."""
+    try:
+        yield
+    except Diverged as error:
+        path = run.folder / "diverged.safetensors"
+        save_file({name: value.detach().cpu().contiguous() for name, value in error.batch.items()}, path)
+        good = checkpoint.steps(run.folder)
+        last = f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint yet"
+        raise Diverged(f"{error}; the batch is in {path}, {last}", error.batch) from error
+
+
+def _save(run: Run, state: Resumable, cpu_seconds: float) -> None:
     files = {"policy": state.average.state_dict(), "state": state.tensors()}
-    checkpoint.save(run.folder, state.step, files, {**run.card, "train_cpu_seconds": round(cpu_seconds, 2)})
+    card = {**run.card, "train_cpu_seconds": round(cpu_seconds, 2)}
+    checkpoint.save(run.folder, state.step, files, card, run.keep)
 
 
-def _resume(run: Run, state: TrainState) -> float:
+def _resume(run: Run, state: Resumable) -> float:
     """Restore the latest checkpoint, if any; returns the CPU seconds it cost."""
     if not checkpoint.steps(run.folder):
         return 0.0

@@ -18,17 +18,20 @@ class TrainConfig:
     """Settings of a training run.
 
     Args:
-        task, policy: Configuration groups.
+        task, policy, image: Configuration groups; a task's `backbone` is one of the latter two.
         name: The method's name; set by the group `method`.
         model: The policy class and its arguments; set by the group `method`.
         distillation: Null: a method with a teacher belongs to the stage `distill`.
+        scratch: The nodes `method` and `turns` of a one-step generator without a teacher; null trains the
+            model's own loss.
         training: Optimization.
         seed: Of weights, batches and noise.
         run: Folder of all runs that belong together.
-        data: The demonstrations.
+        data: The demonstrations; a task of images names its own.
         out: Folder of this run.
-        batch_size: Windows per step.
+        batch_size: Windows or images per batch.
         checkpoint_every: Steps between checkpoints.
+        keep: Latest checkpoints that stay on disk.
         mapped: Read demonstrations through a memory map instead of loading them.
         tensorboard: Write event files too.
         threads: Of torch.
@@ -37,9 +40,11 @@ class TrainConfig:
 
     task: Any = MISSING
     policy: Any = MISSING
+    image: Any = MISSING
     name: str = MISSING
     model: Any = MISSING
     distillation: Any = None
+    scratch: Any = None
     training: Settings = field(default_factory=Settings)
     seed: int = 0
     run: str = MISSING
@@ -47,6 +52,7 @@ class TrainConfig:
     out: str = MISSING
     batch_size: int = 256
     checkpoint_every: int = 500
+    keep: int = 1
     mapped: bool = False
     tensorboard: bool = False
     threads: int = 1
@@ -58,17 +64,19 @@ ConfigStore.instance().store(name="train_schema", node=TrainConfig)
 
 @command("train")
 def main(config: DictConfig) -> None:
-    """Train one policy."""
-    from stillhand.scripts.running import prepare, train
+    """Train one model."""
+    from stillhand.scripts.preparing import own_training, prepare
+    from stillhand.scripts.running import train
+    from stillhand.scripts.students import one_step_training
 
     settings = plain(config)
     check_method("train", settings)
-    prepared = prepare(settings)
+    domain = prepare(settings)
+    domain.fit()
+    scratch = settings["scratch"]
+    training = own_training(domain) if scratch is None else one_step_training(domain, None, scratch)
     writable_folder(settings["out"])
-    prepared.policy.fit(prepared.demonstrations, settings["seed"])
-    policy = prepared.policy
-    last = train(prepared.run, policy, lambda step, rng: policy.loss(prepared.batch(step), rng))
-    print(f"trained {settings['name']}: {last}")
+    print(f"trained {settings['name']}: {train(*training)}")
 
 
 if __name__ == "__main__":

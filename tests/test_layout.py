@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("core", "policies", "envs", "datasets", "report", "scripts")
+FOLDERS = ("core", "policies", "images", "envs", "datasets", "report", "scripts")
 SOURCES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py") if p.name != "__init__.py")
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
@@ -26,6 +26,7 @@ TESTED_ELSEWHERE = {
     "scripts/rollout.py": "tests/scripts/test_pipeline.py",
     "scripts/evaluation.py": "tests/scripts/test_pipeline.py",
     "scripts/latency.py": "tests/scripts/test_pipeline.py",
+    "scripts/generation.py": "tests/scripts/test_generate.py",
     "scripts/mixture_map.py": "tests/scripts/test_pipeline.py",
     "scripts/report.py": "tests/scripts/test_pipeline.py",
     "scripts/bench.py": "tests/scripts/test_bench_data.py",

@@ -11,11 +11,13 @@ References: [EDM] Karras et al. 2022, arXiv 2206.00364; [DDIM] Song et al. 2021,
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from stillhand.core.diffusion.schedule import karras
 from stillhand.core.shapes import DenoiseFn, Grid, Sample
 
 
@@ -133,6 +135,38 @@ def _network(denoise: DenoiseFn, x: Tensor) -> Callable[[Tensor, float], Tensor]
         return denoise(state.to(dtype), level).double()
 
     return network
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a diffusion model acts: from noise to a sample along a grid of [EDM] Eq. 5.
+
+    Args:
+        intervals: Steps of the grid. Euler and DPM-Solver++ call the network once per step, Heun twice but
+            for the last.
+        solver: (denoise, x, sigmas) -> x, a function of this file.
+        sigma_max: Start of the grid.
+        sigma_min: Last level before 0.
+
+    Raises:
+        ValueError: If intervals < 1 or not 0 < sigma_min < sigma_max.
+    """
+
+    intervals: int = 10
+    solver: Callable[[DenoiseFn, Tensor, Tensor], Tensor] = euler
+    sigma_max: float = 20.0
+    sigma_min: float = 0.02
+
+    def __post_init__(self) -> None:
+        self.grid()  # refuses bad levels before training, not after it
+
+    def grid(self) -> Tensor:
+        """Decreasing noise levels, the last one 0; one interval goes from sigma_max to 0."""
+        return karras(self.intervals, self.sigma_min, self.sigma_max)
+
+    def __call__(self, denoise: DenoiseFn, noise: Sample) -> Sample:
+        """Integrate standard normal noise into samples."""
+        return self.solver(denoise, self.sigma_max * noise, self.grid())
 
 
 def _checked(sigmas: Tensor) -> list[float]:

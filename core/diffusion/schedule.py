@@ -9,6 +9,8 @@ References: [EDM] Karras et al. 2022, arXiv 2206.00364; [BESO] Reuss et al. 2023
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import torch
@@ -18,6 +20,55 @@ from torch import Generator, Tensor
 from stillhand.core.shapes import Level
 
 LEAST_MASS = 1e-9  # below it the difference of two distribution functions has lost its digits
+
+DrawLevels = Callable[[int, Generator], Tensor]
+"""(rows, generator) -> one training level per row, (rows,)."""
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """Training draws of sigma, in units of normalized data: a log-normal truncated to [low, high]."""
+
+    mean: float = -0.4
+    std: float = 1.3
+    low: float = 0.02
+    high: float = 20.0
+
+    def __post_init__(self) -> None:
+        self(1, torch.Generator())  # refuses bad levels before training, not in it
+
+    def __call__(self, rows: int, generator: Generator) -> Level:
+        """One level per row."""
+        return lognormal(rows, self.mean, self.std, self.low, self.high, generator)
+
+
+@dataclass(frozen=True)
+class Karras:
+    """Training draws of sigma at u ~ U(start, end) on the rising grid of [EDM] Eq. 5.
+
+        sigma(u) = (low^(1/rho) + u (high^(1/rho) - low^(1/rho)))^rho
+
+    start = 0, end = .8 on (.002, 80) is the generator's draw of arXiv 2404.04057, Alg. 1.
+    """
+
+    start: float = 0.0
+    end: float = 0.8
+    low: float = 0.002
+    high: float = 80.0
+    rho: float = 7.0
+
+    def __post_init__(self) -> None:
+        _check_range("low", self.low, "high", self.high)
+        if not 0 <= self.start < self.end <= 1:
+            raise ValueError(f"need 0 <= start < end <= 1, got {self.start} and {self.end}")
+        if not 0 < self.rho < math.inf:
+            raise ValueError(f"need a positive finite rho, got {self.rho}")
+
+    def __call__(self, rows: int, generator: Generator) -> Level:
+        """One level per row."""
+        u = _uniform_between(rows, self.start, self.end, generator)
+        low, high = self.low ** (1 / self.rho), self.high ** (1 / self.rho)
+        return torch.pow(low + u * (high - low), self.rho).float()
 
 
 def karras(n: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Float64[Tensor, " n_plus_1"]:

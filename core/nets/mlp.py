@@ -62,7 +62,7 @@ class DenoisingMLP(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(*sample_shape, *cond_shape, width, blocks)
-        numbers = math.prod(sample_shape)
+        numbers, self.feature_channels = math.prod(sample_shape), width
         self.noise = NoiseEmbedding(width // 4 or 1)
         self.enter = nn.Linear(numbers + (width // 4 or 1) + math.prod(cond_shape), width)
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
@@ -70,9 +70,19 @@ class DenoisingMLP(nn.Module):
 
     def forward(self, x: Sample, c_noise: Float[Tensor, " b"], cond: Condition) -> Sample:
         """Args: x (b, h, a); c_noise (b,); cond (b, t, c). Returns: (b, h, a)."""
-        h = self.enter(torch.cat([x.flatten(1), self.noise(c_noise), cond.flatten(1)], dim=1))
-        out: Tensor = self.leave(self.blocks(h))
+        out: Tensor = self.leave(self._hidden(x, c_noise, cond))
         return out.view_as(x)
+
+    def features(
+        self, x: Sample, c_noise: Float[Tensor, " b"], cond: Condition
+    ) -> Float[Tensor, "b channels *places"]:
+        """The last hidden units, at one place: (b, feature_channels, 1)."""
+        return self._hidden(x, c_noise, cond).unsqueeze(2)
+
+    def _hidden(self, x: Tensor, c_noise: Tensor, cond: Tensor) -> Tensor:
+        h = self.enter(torch.cat([x.flatten(1), self.noise(c_noise), cond.flatten(1)], dim=1))
+        units: Tensor = self.blocks(h)
+        return units
 
 
 class MLPTrunk(nn.Module):

@@ -80,6 +80,7 @@ class DenoisingTransformer(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(*sample_shape, *cond_shape, width, layers, heads)
+        self.feature_channels = width
         self.noise = NoiseEmbedding(width)
         self.enter_sample = nn.Linear(sample_shape[1], width)
         self.enter_cond = nn.Linear(cond_shape[1], width)
@@ -89,10 +90,19 @@ class DenoisingTransformer(nn.Module):
 
     def forward(self, x: Sample, c_noise: Float[Tensor, " b"], cond: Condition) -> Sample:
         """Args: x (b, h, a); c_noise (b,); cond (b, t, c). Returns: (b, h, a)."""
-        tokens = [self.noise(c_noise).unsqueeze(1), self.enter_cond(cond), self.enter_sample(x)]
-        z = self.blocks(torch.cat(tokens, dim=1) + self.position)
-        out: Tensor = self.leave(z[:, -x.shape[1] :])
+        out: Tensor = self.leave(self._hidden(x, c_noise, cond))
         return out
+
+    def features(
+        self, x: Sample, c_noise: Float[Tensor, " b"], cond: Condition
+    ) -> Float[Tensor, "b channels *places"]:
+        """The sample's own tokens behind the last block: (b, feature_channels, h)."""
+        return self._hidden(x, c_noise, cond).transpose(1, 2)
+
+    def _hidden(self, x: Tensor, c_noise: Tensor, cond: Tensor) -> Tensor:
+        tokens = [self.noise(c_noise).unsqueeze(1), self.enter_cond(cond), self.enter_sample(x)]
+        z: Tensor = self.blocks(torch.cat(tokens, dim=1) + self.position)
+        return z[:, -x.shape[1] :]
 
 
 class TransformerTrunk(nn.Module):

@@ -24,6 +24,8 @@ from stillhand.core.nets.embeddings import NoiseEmbedding
 from stillhand.core.nets.mlp import check_sizes, zero_init
 from stillhand.core.shapes import Condition, Sample
 
+Steps = Iterator[tuple[nn.Module, Tensor]]
+
 
 class ConvBlock(nn.Module):
     """SiLU(GroupNorm(Conv(x))) on (b, l, c).
@@ -104,7 +106,7 @@ class UNet1d(nn.Module):
         check_sizes(*sample_shape, *cond_shape, *channels, kernel, groups, embed)
         if len(channels) < 2 or any(c % groups for c in channels):
             raise ValueError(f"need two or more channels divisible by groups {groups}, got {channels}")
-        self.multiple = 2 ** (len(channels) - 1)
+        self.multiple, self.feature_channels = 2 ** (len(channels) - 1), channels[-1]
         self.noise = NoiseEmbedding(embed, waves=max(2, embed // 2), hidden=4 * embed)
         down, up = _widths(sample_shape[1], channels)
         self.blocks = nn.ModuleList(ResidualBlock(i, o, kernel, groups) for i, o in down + up)
@@ -120,26 +122,37 @@ class UNet1d(nn.Module):
 
     def forward(self, x: Sample, c_noise: Float[Tensor, " b"], cond: Condition) -> Sample:
         """Args: x (b, h, a); c_noise (b,); cond (b, t, c). Returns: (b, h, a)."""
-        h = x.shape[1]
-        state = F.silu(torch.cat([self.noise(c_noise), cond.flatten(1)], dim=1))
-        films = self.film(state).unsqueeze(1).split(self.film_widths, dim=2)
-        steps = iter(zip(self.blocks, films, strict=True))
-        z = F.pad(x, (0, 0, 0, -h % self.multiple))
+        steps = self._steps(c_noise, cond)
+        z, carried = self._encode(x, steps)
+        for double in self.doubles:
+            z = double(_two_blocks(torch.cat([z, carried.pop()], dim=2), steps))
+        out: Tensor = self.leave(z)
+        return out[:, : x.shape[1]]
 
+    def features(
+        self, x: Sample, c_noise: Float[Tensor, " b"], cond: Condition
+    ) -> Float[Tensor, "b channels *places"]:
+        """What the middle answers, at the coarsest level: (b, feature_channels, l')."""
+        return self._encode(x, self._steps(c_noise, cond))[0].transpose(1, 2)
+
+    def _steps(self, c_noise: Tensor, cond: Tensor) -> Steps:
+        """Every block in passing order, with its scale and shift (b, 1, 2 c)."""
+        state = F.silu(torch.cat([self.noise(c_noise), cond.flatten(1)], dim=1))
+        films: Tensor = self.film(state)
+        return iter(zip(self.blocks, films.unsqueeze(1).split(self.film_widths, dim=2), strict=True))
+
+    def _encode(self, x: Tensor, steps: Steps) -> tuple[Tensor, list[Tensor]]:
+        """Down and through the middle: the coarsest steps, and those to be joined on the way up."""
+        z = F.pad(x, (0, 0, 0, -x.shape[1] % self.multiple))
         carried: list[Tensor] = []
         for level in range(len(self.halves) + 1):
             z = _two_blocks(z, steps)
             carried.append(z)
             z = self.halves[level](z) if level < len(self.halves) else z
-        z = _two_blocks(z, steps)
-        for double in self.doubles:
-            z = double(_two_blocks(torch.cat([z, carried.pop()], dim=2), steps))
-
-        out: Tensor = self.leave(z)
-        return out[:, :h]
+        return _two_blocks(z, steps), carried
 
 
-def _two_blocks(z: Tensor, steps: Iterator[tuple[nn.Module, Tensor]]) -> Tensor:
+def _two_blocks(z: Tensor, steps: Steps) -> Tensor:
     """The next two blocks, each with its scale and shift."""
     for _ in range(2):
         block, film = next(steps)

@@ -219,3 +219,11 @@ def test_text_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
     checkpoint.write_text(path, "new")
     assert path.read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_the_latest_steps_stay_as_many_as_asked_for(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 4):
+        checkpoint.save(tmp_path, step, {"policy": {"w": torch.zeros(1)}}, {}, keep=2)
+    assert [path.name for path in checkpoint.steps(tmp_path)] == ["step-00000003", "step-00000004"]
+    checkpoint.save(tmp_path, 5, {"policy": {"w": torch.zeros(1)}}, {})
+    assert [path.name for path in checkpoint.steps(tmp_path)] == ["step-00000005"]

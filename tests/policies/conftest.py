@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from stillhand.core.diffusion import samplers
+from stillhand.core.diffusion.samplers import Sampling
+from stillhand.core.diffusion.schedule import LogNormal
 from stillhand.core.nets.experts import MixtureHead
 from stillhand.core.nets.mlp import DenoisingMLP, MLPTrunk
 from stillhand.datasets.demonstrations import Demonstrations, from_arrays
@@ -18,7 +20,7 @@ from stillhand.policies.base import Border, ChunkPolicy
 from stillhand.policies.encoders import StateEncoder
 from stillhand.policies.mixture import MixturePolicy
 from stillhand.policies.regression import RegressionPolicy
-from stillhand.policies.teacher import DiffusionPolicy, NoiseLevels, Sampling
+from stillhand.policies.teacher import DiffusionPolicy
 
 NET = partial(DenoisingMLP, width=16, blocks=1)
 TRUNK = partial(MLPTrunk, width=16, blocks=1)
@@ -67,7 +69,7 @@ class Toy:
     def teacher(self, *, intervals: int = 3, solver: Any = samplers.euler, **border: Any) -> DiffusionPolicy:
         sampling = Sampling(intervals=intervals, solver=solver)
         return self._ready(
-            DiffusionPolicy(border=self.border(**border), net=NET, levels=NoiseLevels(), sampling=sampling)
+            DiffusionPolicy(border=self.border(**border), net=NET, levels=LogNormal(), sampling=sampling)
         )
 
     def regression(self, t_star: float | None = None, **border: Any) -> RegressionPolicy:

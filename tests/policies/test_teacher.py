@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from stillhand.core.diffusion import samplers
-from stillhand.policies.teacher import DiffusionPolicy, Sampling
+from stillhand.core.diffusion.samplers import Sampling
+from stillhand.policies.teacher import DiffusionPolicy
 
 
 class TwoPoints(nn.Module):
@@ -67,29 +68,6 @@ def test_one_call_on_two_modes_answers_their_mean(toy: Any) -> None:
 
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
-
-
-def test_grid_falls_from_the_top_to_zero() -> None:
-    grid = Sampling(intervals=5, sigma_max=3.0, sigma_min=0.1).grid()
-    assert len(grid) == 6
-    assert grid[0] == 3.0
-    assert grid[-2] == 0.1
-    assert grid[-1] == 0.0
-    assert (grid.diff() < 0).all()
-    assert Sampling(intervals=1, sigma_max=3.0).grid().tolist() == [3.0, 0.0]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"intervals": 0}, "at least one step, got n = 0"),
-        ({"sigma_max": 0.01}, "sigma_min < sigma_max < inf, got 0.02 and 0.01"),
-        ({"sigma_min": 0.0}, "0 < sigma_min < sigma_max < inf, got 0.0"),
-    ],
-)
-def test_bad_grids_are_refused_when_stated(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Sampling(**changes)
 
 
 def test_fitting_measures_sigma_data_on_normalized_chunks(toy: Any) -> None:

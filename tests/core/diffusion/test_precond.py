@@ -69,3 +69,25 @@ def test_sigma_data_travels_with_the_weights() -> None:
 def test_bad_sigma_data_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match=f"sigma_data, got {value}"):
         Denoiser(nn.Identity(), value)
+
+
+class Open(Answer):
+    """Its hidden state is what it was asked."""
+
+    feature_channels = 3
+
+    def features(self, x: Tensor, c_noise: Tensor, cond: Tensor) -> Tensor:
+        self.forward(x, c_noise, cond)
+        return x
+
+
+def test_features_see_what_the_network_sees() -> None:
+    net = Open(0.0)
+    denoiser = Denoiser(net, torch.tensor([0.2, 1.0, 3.0]))
+    x, sigma = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0.1, 30.0])
+    cond = COND.expand(2, 1, 1)
+    denoiser(x, sigma, cond)
+    features = denoiser.features(x, sigma, cond)
+    torch.testing.assert_close(net.asked[0], net.asked[1])
+    torch.testing.assert_close(features, net.asked[0][0])
+    assert denoiser.feature_channels == 3

@@ -141,3 +141,37 @@ def test_bad_grids_are_refused_before_any_call(levels: list[float]) -> None:
             sampler(never, torch.zeros(1, 2), torch.tensor(levels))
     with pytest.raises(ValueError, match="strictly falling finite levels"):
         samplers.ancestral(never, torch.zeros(1, 2), torch.tensor(levels), lambda i: torch.zeros(1, 2))
+
+
+def test_grid_falls_from_the_top_to_zero() -> None:
+    grid = samplers.Sampling(intervals=5, sigma_max=3.0, sigma_min=0.1).grid()
+    assert len(grid) == 6
+    assert grid[0] == 3.0
+    assert grid[-2] == 0.1
+    assert grid[-1] == 0.0
+    assert (grid.diff() < 0).all()
+    assert samplers.Sampling(intervals=1, sigma_max=3.0).grid().tolist() == [3.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"intervals": 0}, "at least one step, got n = 0"),
+        ({"sigma_max": 0.01}, "sigma_min < sigma_max < inf, got 0.02 and 0.01"),
+        ({"sigma_min": 0.0}, "0 < sigma_min < sigma_max < inf, got 0.0"),
+    ],
+)
+def test_bad_grids_are_refused_when_stated(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        samplers.Sampling(**changes)
+
+
+def test_sampling_is_its_solver_from_sigma_max() -> None:
+    noise = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    sampling = samplers.Sampling(intervals=4, solver=samplers.heun, sigma_max=3.0, sigma_min=0.1)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return x / (1 + sigma.view(-1, 1) ** 2)
+
+    expected = samplers.heun(denoise, 3.0 * noise, sampling.grid())
+    assert torch.equal(sampling(denoise, noise), expected)

@@ -109,3 +109,33 @@ def test_other_bad_arguments_are_refused() -> None:
         schedule.loglogistic(3, 0.0, math.nan, 0.1, 1.0, seeded())
     with pytest.raises(ValueError, match="mass of"):
         schedule.lognormal(3, 10.0, 0.1, 0.1, 1.0, seeded())
+
+
+def test_log_normal_is_the_function_with_its_numbers() -> None:
+    law = schedule.LogNormal(mean=-1.2, std=1.2, low=0.01, high=5.0)
+    ones = [torch.Generator().manual_seed(3) for _ in range(2)]
+    assert torch.equal(law(7, ones[0]), schedule.lognormal(7, -1.2, 1.2, 0.01, 5.0, ones[1]))
+    with pytest.raises(ValueError, match="0 < low < high < inf, got 2.0 and 1.0"):
+        schedule.LogNormal(low=2.0, high=1.0)
+
+
+def test_karras_draws_have_the_published_quantiles() -> None:
+    """[SiD]: u in (0, .8) gives sigma in (.002, 24.4) with median .965."""
+    sigma = schedule.Karras()(20_000, torch.Generator().manual_seed(0))
+    assert 0.002 <= sigma.min() < 0.003
+    assert 23.5 < sigma.max() <= 24.42
+    assert sigma.median().item() == pytest.approx(0.965, rel=0.12)  # u = .4 within three standard errors
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start": 0.5, "end": 0.5}, "0 <= start < end <= 1, got 0.5 and 0.5"),
+        ({"end": 1.5}, "got 0.0 and 1.5"),
+        ({"low": 0.0}, "0 < low < high < inf, got 0.0"),
+        ({"rho": 0.0}, "positive finite rho, got 0.0"),
+    ],
+)
+def test_bad_karras_draws_are_refused_when_stated(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        schedule.Karras(**changes)

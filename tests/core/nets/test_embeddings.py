@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from stillhand.core.nets.embeddings import FourierFeatures, NoiseEmbedding
+from stillhand.core.nets.embeddings import FourierFeatures, NoiseEmbedding, one_hot_embedding
 
 
 def test_features_are_the_vector_its_sines_and_its_cosines() -> None:
@@ -47,3 +47,9 @@ def test_noise_embedding_sees_sines_and_cosines() -> None:
 def test_noise_embedding_needs_two_waves() -> None:
     with pytest.raises(ValueError, match="got 1"):
         NoiseEmbedding(4, waves=1)
+
+
+def test_a_class_starts_with_unit_variance() -> None:
+    torch.manual_seed(0)
+    out = one_hot_embedding(10, 4096)(torch.eye(10))
+    torch.testing.assert_close(out.std(dim=1), torch.ones(10), rtol=0, atol=0.06)

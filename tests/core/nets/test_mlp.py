@@ -67,3 +67,12 @@ def test_sizes_below_one_are_refused(bad: dict[str, int]) -> None:
         DenoisingMLP(sample_shape=SAMPLE, cond_shape=COND, **bad)
     with pytest.raises(ValueError, match="sizes of at least 1"):
         MLPTrunk(cond_shape=COND, **bad)
+
+
+def test_features_are_the_units_that_the_last_layer_reads() -> None:
+    net = awake(DenoisingMLP(sample_shape=SAMPLE, cond_shape=COND, width=32, blocks=2))
+    x, c_noise, cond = inputs()
+    features = net.features(x, c_noise, cond)
+    assert features.shape == (4, 32, 1)
+    assert net.feature_channels == 32
+    assert torch.equal(net.leave(features[:, :, 0]).view_as(x), net(x, c_noise, cond))

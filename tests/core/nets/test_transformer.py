@@ -83,3 +83,12 @@ def test_bad_sizes_are_refused() -> None:
         TransformerTrunk(cond_shape=COND, width=16, heads=3)
     with pytest.raises(ValueError, match="sizes of at least 1"):
         DenoisingTransformer(sample_shape=SAMPLE, cond_shape=COND, layers=0)
+
+
+def test_features_are_the_tokens_that_the_last_layer_reads() -> None:
+    net = awake(DenoisingTransformer(sample_shape=SAMPLE, cond_shape=COND, **SMALL))
+    x, c_noise, cond = inputs()
+    features = net.features(x, c_noise, cond)
+    assert features.shape == (4, 16, 8)
+    assert net.feature_channels == 16
+    assert torch.equal(net.leave(features.transpose(1, 2)), net(x, c_noise, cond))

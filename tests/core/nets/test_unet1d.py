@@ -74,3 +74,15 @@ def test_bad_sizes_are_refused() -> None:
         UNet1d(sample_shape=(8, 2), cond_shape=(2, 5), channels=(8,))
     with pytest.raises(ValueError, match="sizes of at least 1"):
         small(embed=0)
+
+
+def test_features_are_what_the_middle_answers() -> None:
+    net = awake(small())
+    x, c_noise, cond = inputs()
+    features = net.features(x, c_noise, cond)
+    assert features.shape == (3, 24, 2)
+    assert net.feature_channels == 24
+    seen: list[Tensor] = []
+    net.blocks[2 * len(net.halves) + 3].register_forward_hook(lambda *given: seen.append(given[2]))
+    net(x, c_noise, cond)
+    assert torch.equal(seen[0], features.transpose(1, 2))

@@ -1,0 +1,1 @@
+"""The same generator on pixels: class-conditional diffusion models, their one-step students, and metrics."""

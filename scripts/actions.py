@@ -1,0 +1,132 @@
+"""The domain of actions: demonstrations, windows of them, and the policies that learn from them."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stillhand.core.checkpoint import Checkpoint
+from stillhand.core.one_step.players import Examples
+from stillhand.core.shapes import Info
+from stillhand.datasets.cache import open_mapped
+from stillhand.datasets.demonstrations import Demonstrations
+from stillhand.datasets.episodes import EpisodeStore
+from stillhand.datasets.loader import WindowLoader
+from stillhand.datasets.schema import Batch
+from stillhand.policies import checkpoint
+from stillhand.policies.base import Border, ChunkPolicy
+from stillhand.policies.one_step import OneStepPolicy
+from stillhand.policies.teacher import DiffusionPolicy
+from stillhand.scripts.running import Run, run_of
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Everything a method needs to train a policy: data, fresh weights, and what the run is.
+
+    `observed` is the border whose conditions teacher and critic see; None means the policy's own.
+    """
+
+    demonstrations: Demonstrations
+    loader: WindowLoader
+    model: ChunkPolicy
+    run: Run
+    observed: Border | None = None
+
+    @classmethod
+    def prepare(cls, config: dict[str, Any]) -> "Actions":
+        """Check all settings, open the data and build the policy; the run's folder is not touched.
+
+        Args:
+            config: The stage's whole configuration, as plain data.
+
+        Raises:
+            ValueError: Names the setting, file or value that is wrong.
+        """
+        demonstrations = _demonstrations(Path(config["data"]), config["mapped"])
+        described = checkpoint.describe(border_of(config), config["model"], demonstrations.spec)
+        data = {"fingerprint": demonstrations.fingerprint, "episodes": demonstrations.episodes}
+        run = run_of(config, described, data)
+        torch.manual_seed(config["seed"])
+        policy = checkpoint.build(border_of(config), config["model"], demonstrations.spec)
+        horizons = policy.observation_horizon, policy.prediction_horizon
+        loader = WindowLoader(demonstrations, *horizons, config["batch_size"], config["seed"])
+        return cls(demonstrations, loader, policy.to(run.device), run)
+
+    def batch(self, number: int) -> Batch:
+        """The windows of one batch, on the run's device."""
+        batch = self.loader.batch(number)
+        parts = (batch.observation, batch.action, batch.valid)
+        return Batch(*(part.to(self.run.device) for part in parts))
+
+    def fit(self) -> None:
+        """Measure what is fixed before training."""
+        self.model.cpu().fit(self.demonstrations, self.run.seed)
+        self.model.to(self.run.device)
+
+    def loss(self, number: int, rng: torch.Generator) -> tuple[Tensor, Info]:
+        """The model's own loss on one batch."""
+        return self.model.loss(self.batch(number), rng)
+
+    def examples(self, number: int) -> Examples:
+        """One batch for a one-step method."""
+        batch, border = self.batch(number), self.model.border
+        own = border.condition(batch.observation)
+        with torch.no_grad():
+            cond = (self.observed or border).condition(batch.observation)
+        return Examples(border.normalized(batch.action), cond, own)
+
+    def teacher(self, folder: Path) -> tuple[DiffusionPolicy, Checkpoint]:
+        """A diffusion policy of the same task, trained on the same demonstrations.
+
+        Raises:
+            ValueError: If it cannot be read, is none, or is of another task or other data.
+        """
+        teacher, found = checkpoint.load(folder, self.demonstrations.spec)
+        if not isinstance(teacher, DiffusionPolicy):
+            raise ValueError(f"{folder}: a {type(teacher).__name__}, but a teacher is a DiffusionPolicy")
+        learnt = found.card["dataset"]["fingerprint"]
+        if learnt != self.demonstrations.fingerprint:
+            raise ValueError(
+                f"{folder}: this teacher learnt from the data {learnt}, but data= has the fingerprint "
+                f"{self.demonstrations.fingerprint}; distill on what the teacher was trained on"
+            )
+        return teacher.to(self.run.device), found
+
+    def pupil(self) -> OneStepPolicy:
+        """The policy as a one-step generator.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        if not isinstance(self.model, OneStepPolicy):
+            raise ValueError(f"model is a {type(self.model).__name__}, expected a OneStepPolicy")
+        return self.model
+
+    def taught_by(self, teacher: DiffusionPolicy) -> "Actions":
+        """The same, its policy started from the teacher, whose encoder speaks to teacher and critic.
+
+        Raises:
+            ValueError: If task, horizons, normalizers or network differ.
+        """
+        self.pupil().adopt(teacher)
+        return dataclasses.replace(self, observed=teacher.border)
+
+
+def _demonstrations(path: Path, mapped: bool) -> Demonstrations:
+    if not path.exists():
+        raise ValueError(f"data={path} does not exist; make one with: stillhand collect data={path}")
+    return open_mapped(path) if mapped else EpisodeStore.open(path).load()
+
+
+def border_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Description of the policy's border: horizons of the task, encoder of the policy."""
+    return {
+        "_target_": "stillhand.policies.base.Border",
+        "observation_horizon": config["task"]["observation_horizon"],
+        "prediction_horizon": config["task"]["prediction_horizon"],
+        "encoder": config["policy"]["encoder"],
+    }

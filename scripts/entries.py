@@ -1,0 +1,133 @@
+"""Entries of the groups `controllers` and `generators`: which checkpoint, under what name, sampled how.
+
+    NAME: {checkpoint: FOLDER, method: TEXT, sampling: {...} | null, baseline_of: NAME | null}
+
+Both stages that try trained models read them here, and say alike what a model is and where it came from.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from stillhand.core.checkpoint import Card
+from stillhand.core.construct import allow, construct
+from stillhand.core.diffusion import samplers
+from stillhand.core.diffusion.samplers import Sampling
+from stillhand.scripts.stage import commit, device
+
+SAMPLING = allow([Sampling])
+SOLVERS = allow([samplers.euler, samplers.heun, samplers.dpmpp_2m])
+REQUIRED = ("checkpoint", "method")
+KEYS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(REQUIRED, (str, "a text")),
+    "sampling": (Mapping | None, "a mapping or null"),
+    "baseline_of": (str | None, "a text or null"),
+}
+
+
+def choose(group: str, entries: Mapping[str, Any], only: Sequence[str]) -> dict[str, Any]:
+    """The entries to try, after a look at all of them.
+
+    Args:
+        group: `controllers` or `generators`, for messages.
+        entries: The group's content.
+        only: Names to keep; empty keeps all.
+
+    Raises:
+        ValueError: If `only` names one that is not there, or an entry has a wrong, mistyped or missing key.
+    """
+    for name, entry in entries.items():
+        _check_entry(f"{group}.{name}", entry)
+    unknown = sorted(set(only) - set(entries))
+    if unknown:
+        kind = group.removesuffix("s")
+        raise ValueError(f"only={list(only)}: no {kind} {unknown}; there are {sorted(entries)}")
+    return {name: entry for name, entry in entries.items() if not only or name in only}
+
+
+def _check_entry(where: str, entry: object) -> None:
+    expected = "expected the keys checkpoint and method, optionally sampling and baseline_of"
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where} is {entry!r}; {expected}")
+    if unknown := sorted(set(entry) - set(KEYS)):
+        raise ValueError(f"{where} has {unknown}; {expected}")
+    if missing := [key for key in REQUIRED if key not in entry]:
+        raise ValueError(f"{where} lacks {missing}; {expected}")
+    for key, value in entry.items():
+        kind, words = KEYS[key]
+        if not isinstance(value, kind):
+            raise ValueError(f"{where}.{key} must be {words}, got {value!r}")
+
+
+def resampled(present: Sampling, where: str, changes: Mapping[str, Any]) -> Sampling:
+    """How a model samples, with some of it set anew.
+
+    Args:
+        present: As the checkpoint has it.
+        where: The entry's key, for messages.
+        changes: Field -> value.
+
+    Raises:
+        ValueError: A field that is none, of a wrong type, or a grid that does not fall.
+    """
+    fields = {f.name: getattr(present, f.name) for f in dataclasses.fields(present)}
+    node = {"_target_": next(iter(SAMPLING)), **fields, **changes}
+    try:
+        made: Sampling = construct(node, {**SAMPLING, **SOLVERS})
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return made
+
+
+def described(sampling: Sampling) -> dict[str, Any]:
+    """How a model samples, as plain data."""
+    solver = sampling.solver.func if isinstance(sampling.solver, partial) else sampling.solver
+    return {
+        "intervals": sampling.intervals,
+        "sigma_max": sampling.sigma_max,
+        "sigma_min": sampling.sigma_min,
+        "solver": getattr(solver, "__name__", repr(solver)),
+    }
+
+
+def count_calls(network: nn.Module, use: Callable[[], object]) -> int:
+    """Network calls of one use of a model, counted, not declared."""
+    count = 0
+
+    def add(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    hook = network.register_forward_hook(add)
+    try:
+        use()
+    finally:
+        hook.remove()
+    return count
+
+
+def origin(card: Card, entry: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+    """What a model is and what it learnt from, as the files of both stages say it.
+
+    Args:
+        card: Of its checkpoint.
+        entry: Of the group.
+        model: The whole model, whose parameters are counted.
+    """
+    return {
+        "method": entry["method"],
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "train_seconds": card["train_cpu_seconds"],
+        "checkpoint": f"{entry['checkpoint']}/step-{card['step']:08d}",
+        "command": card["command"],
+        "config": card["run"],
+        "commit": commit(),
+        "training_commit": card["commit"],
+        "dataset": card["dataset"]["fingerprint"],
+        "device": device(),
+        "seed": card["run"]["seed"],
+        "baseline_of": entry.get("baseline_of"),
+    }

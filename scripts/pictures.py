@@ -1,0 +1,106 @@
+"""The domain of images: a labelled set, batches of it, and the models that learn from them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stillhand.core.checkpoint import Checkpoint
+from stillhand.core.one_step.players import Examples
+from stillhand.core.shapes import Info
+from stillhand.datasets.pixels import ImageBatch, ImageLoader, Images
+from stillhand.images import checkpoint
+from stillhand.images.base import ImageModel
+from stillhand.images.one_step import OneStepImages
+from stillhand.images.teacher import ImageDiffusion
+from stillhand.scripts.image_sets import image_set
+from stillhand.scripts.running import Run, run_of
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Everything a method needs to train an image model: data, fresh weights, and what the run is."""
+
+    images: Images
+    loader: ImageLoader
+    model: ImageModel
+    run: Run
+
+    @classmethod
+    def prepare(cls, config: dict[str, Any]) -> "Pictures":
+        """Check all settings, read the images and build the model; the run's folder is not touched.
+
+        Args:
+            config: The stage's whole configuration, as plain data.
+
+        Raises:
+            ValueError: Names the setting, file or value that is wrong.
+        """
+        train, _ = image_set(config["task"])
+        described = checkpoint.describe(config["model"], train.spec)
+        run = run_of(config, described, {"fingerprint": train.fingerprint, "images": len(train)})
+        torch.manual_seed(config["seed"])
+        model = checkpoint.build(config["model"], train.spec)
+        loader = ImageLoader(train, config["batch_size"], config["seed"], config["task"]["flip"])
+        return cls(train, loader, model.to(run.device), run)
+
+    def batch(self, number: int) -> ImageBatch:
+        """The images of one batch, on the run's device."""
+        batch = self.loader.batch(number)
+        return ImageBatch(batch.pixels.to(self.run.device), batch.labels.to(self.run.device))
+
+    def fit(self) -> None:
+        """Measure what is fixed before training."""
+        self.model.cpu().fit(self.images, self.run.seed)
+        self.model.to(self.run.device)
+
+    def loss(self, number: int, rng: torch.Generator) -> tuple[Tensor, Info]:
+        """The model's own loss on one batch."""
+        return self.model.loss(self.batch(number), rng)
+
+    def examples(self, number: int) -> Examples:
+        """One batch for a one-step method; a class is a condition without an encoder."""
+        batch = self.batch(number)
+        cond = self.model.condition(batch.labels)
+        return Examples(self.model.normalized(batch.pixels), cond, cond)
+
+    def teacher(self, folder: Path) -> tuple[ImageDiffusion, Checkpoint]:
+        """A diffusion model trained on the same images.
+
+        Raises:
+            ValueError: If it cannot be read, is none, or is of other images.
+        """
+        teacher, found = checkpoint.load(folder, self.images.spec)
+        if not isinstance(teacher, ImageDiffusion):
+            raise ValueError(f"{folder}: a {type(teacher).__name__}, but a teacher is an ImageDiffusion")
+        learnt = found.card["dataset"]["fingerprint"]
+        if learnt != self.images.fingerprint:
+            raise ValueError(
+                f"{folder}: this teacher learnt from the images {learnt}, but those of the task have the "
+                f"fingerprint {self.images.fingerprint}; distill on what the teacher was trained on"
+            )
+        return teacher.to(self.run.device), found
+
+    def pupil(self) -> OneStepImages:
+        """The model as a one-step generator.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        if not isinstance(self.model, OneStepImages):
+            raise ValueError(f"model is a {type(self.model).__name__}, expected OneStepImages")
+        return self.model
+
+    def taught_by(self, teacher: ImageDiffusion) -> "Pictures":
+        """The same, its model started from the teacher.
+
+        Raises:
+            ValueError: If the networks differ.
+        """
+        try:
+            self.pupil().generator.denoiser.load_state_dict(teacher.denoiser.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"the teacher's network does not fit the student's: {error}") from error
+        return self

@@ -1,0 +1,103 @@
+"""Image models on disk: the way there and back, and what is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stillhand.core import checkpoint as folders
+from stillhand.images import checkpoint
+
+NET = {
+    "_target_": "stillhand.core.nets.unet2d.UNet2d",
+    "_partial_": True,
+    "channels": [8, 16],
+    "blocks": 1,
+    "unshuffle": 1,
+    "groups": 4,
+    "embed": 16,
+}
+DIT = {
+    "_target_": "stillhand.core.nets.dit.DiT",
+    "_partial_": True,
+    "patch": 2,
+    "width": 16,
+    "layers": 1,
+    "heads": 2,
+}
+LEVELS = {"_target_": "stillhand.core.diffusion.schedule.LogNormal", "mean": -1.2, "std": 1.2}
+DIFFUSION = {
+    "_target_": "stillhand.images.teacher.ImageDiffusion",
+    "net": NET,
+    "levels": LEVELS,
+    "sampling": {
+        "_target_": "stillhand.core.diffusion.samplers.Sampling",
+        "intervals": 3,
+        "solver": {"_target_": "stillhand.core.diffusion.samplers.heun", "_partial_": True},
+    },
+}
+ONE_STEP = {
+    "_target_": "stillhand.images.one_step.OneStepImages",
+    "net": DIT,
+    "levels": LEVELS,
+    "sigma_init": 2.5,
+}
+
+
+def saved(run: Path, halves: Any, description: dict[str, Any]) -> Any:
+    """The model that was written."""
+    model = halves.ready(checkpoint.build(description, halves.spec)).requires_grad_(False)
+    card = checkpoint.describe(description, halves.spec)
+    folders.save(run, 10, {"policy": model.state_dict()}, card)
+    return model
+
+
+@pytest.mark.parametrize("description", [DIFFUSION, ONE_STEP, {**DIFFUSION, "net": DIT}])
+def test_a_model_comes_back_as_it_was(tmp_path: Path, halves: Any, description: dict[str, Any]) -> None:
+    model = saved(tmp_path, halves, description)
+    loaded, found = checkpoint.load(tmp_path, halves.spec)
+    assert found.card["step"] == 10
+    assert found.card["images"] == description
+    assert loaded.spec == halves.spec
+    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    labels, noise = torch.tensor([0, 1]), torch.randn(2, 1, 4, 4)
+    assert torch.equal(loaded.generate(labels, noise), model.generate(labels, noise))
+
+
+def test_other_images_are_refused(tmp_path: Path, halves: Any) -> None:
+    saved(tmp_path, halves, DIFFUSION)
+    with pytest.raises(ValueError, match=r"a model for .*'halves'.* the images are .*'quarters'"):
+        checkpoint.load(tmp_path, halves.other)
+
+
+DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "class": (lambda c: c["images"].update(_target_="os.system"), "'os.system' is not on the allow-list"),
+    "inner class": (lambda c: c["images"]["net"].update(_target_="subprocess.run"), "'subprocess.run'"),
+    "no model": (lambda c: c.update(images=c["images"]["levels"]), r"LogNormal has no parameter \['spec'\]"),
+    "size": (lambda c: c["spec"].update(channels=3), "size mismatch"),
+    "classes": (lambda c: c["spec"].update(classes=3), "size mismatch"),
+    "key": (lambda c: c["spec"].update(depth=3), "unexpected keyword argument 'depth'"),
+    "no description": (lambda c: c.pop("images"), "images=None, expected a mapping"),
+    "no spec": (lambda c: c.update(spec="fmnist"), "spec='fmnist', expected a mapping"),
+    "parameter": (lambda c: c["images"]["net"].update(depth=3), r"no parameter \['depth'\]"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_a_damaged_card_is_refused(tmp_path: Path, halves: Any, case: str) -> None:
+    damage, says = DAMAGES[case]
+    saved(tmp_path, halves, json.loads(json.dumps(DIFFUSION)))
+    path = folders.steps(tmp_path)[0] / "card.json"
+    card = json.loads(path.read_text())
+    damage(card)
+    path.write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=says):
+        checkpoint.load(tmp_path)
+
+
+def test_what_is_no_model_is_refused(halves: Any) -> None:
+    with pytest.raises(ValueError, match="allow-list"):
+        checkpoint.build({"_target_": "stillhand.policies.teacher.DiffusionPolicy"}, halves.spec)

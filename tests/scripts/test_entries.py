@@ -1,0 +1,56 @@
+"""Entries of controllers and generators: what is refused, how sampling is set anew, and calls as counted."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from stillhand.core.diffusion.samplers import Sampling, heun
+from stillhand.scripts.entries import choose, count_calls, described, resampled
+
+HEUN = {"_target_": "stillhand.core.diffusion.samplers.heun", "_partial_": True}
+
+
+def test_messages_speak_of_the_group() -> None:
+    entries = {"a": {"checkpoint": "c", "method": "m"}, "b": {"checkpoint": "c", "method": "m"}}
+    assert choose("generators", entries, ["b"]) == {"b": entries["b"]}
+    assert choose("generators", entries, []) == entries
+    with pytest.raises(ValueError, match=r"only=\['c'\]: no generator \['c'\]; there are \['a', 'b'\]"):
+        choose("generators", entries, ["c"])
+    with pytest.raises(ValueError, match=r"generators\.a lacks \['method'\]"):
+        choose("generators", {"a": {"checkpoint": "c"}}, [])
+
+
+def test_sampling_changes_only_what_is_given() -> None:
+    made = resampled(
+        Sampling(intervals=10, sigma_max=80.0), "generators.a.sampling", {"intervals": 18, "solver": HEUN}
+    )
+    assert described(made) == {"intervals": 18, "sigma_max": 80.0, "sigma_min": 0.02, "solver": "heun"}
+    assert described(resampled(made, "w", {"sigma_max": 5.0}))["solver"] == "heun"
+    x = torch.ones(2, 3)
+    torch.testing.assert_close(made(lambda x, s: 0 * x, x), heun(lambda x, s: 0 * x, 80 * x, made.grid()))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"intervals": 0},
+        {"steps": 3},
+        {"intervals": "ten"},
+        {"solver": {"_target_": "os.system", "_partial_": True}},
+    ],
+)
+def test_bad_sampling_is_refused_where_it_stands(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"generators\.a\.sampling: "):
+        resampled(Sampling(), "generators.a.sampling", changes)
+
+
+def test_calls_are_counted_and_the_hook_is_gone_afterwards() -> None:
+    net = nn.Linear(2, 2)
+    x = torch.zeros(1, 2)
+    assert count_calls(net, lambda: net(net(x))) == 2
+    assert not net._forward_hooks
+    with pytest.raises(RuntimeError):
+        count_calls(net, lambda: net(torch.zeros(1, 3)))
+    assert not net._forward_hooks

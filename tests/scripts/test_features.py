@@ -1,0 +1,51 @@
+"""The stage that trains a feature network: complete files, the same ones again, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stillhand.datasets.pixels import Digits
+from stillhand.images.features import load_features
+
+SMALL = ("task=digits", "channels=[8,8]", "feature_dim=6", "training.steps=15", "training.warmup_steps=2")
+
+
+def test_a_seed_gives_the_same_file_twice(tmp_path: Path, stage: Callable[..., Any]) -> None:
+    for name, seed in (("first", 3), ("again", 3), ("other", 4)):
+        done = stage("features", *SMALL, f"seed={seed}", f"out={tmp_path / name}")
+        assert done.code == 0, done.err
+        assert f"trained {tmp_path / name / 'digits.safetensors'}: test accuracy 0." in done.out
+    first, again, other = (
+        (tmp_path / name / "digits.safetensors").read_bytes() for name in ("first", "again", "other")
+    )
+    assert first == again != other
+    train, _ = Digits().read()
+    assert load_features(train.spec, tmp_path / "first").hidden.out_features == 6
+    card = json.loads((tmp_path / "first" / "digits.json").read_text())
+    assert card["recipe"]["training"]["steps"] == 15
+    assert card["recipe"]["seed"] == 3
+    assert card["command"] == f"stillhand features {' '.join(SMALL)} seed=3"
+    assert card["dataset"]["train"] == train.fingerprint
+    assert 0 < card["test_accuracy"] < 1
+    assert str(tmp_path) not in json.dumps(card)
+
+
+def test_what_is_wrong_is_said_before_anything_is_written(
+    tmp_path: Path, refused: Callable[..., None]
+) -> None:
+    out = f"out={tmp_path / 'new'}"
+    refused("features", out, "task=avoiding", says=("task=avoiding has no images; expected one such as",))
+    refused("features", out, *SMALL, "training.steps=0", says=("steps must be positive, got 0",))
+    refused("features", out, *SMALL, "batch_size=0", says=("batch_size is 0, expected at least 1",))
+    refused("features", out, *SMALL, "seed=-1", says=("seed must be at least 0, got -1",))
+    refused("features", out, *SMALL, "channels=[8,9]", says=("channels are (8, 9), expected",))
+    refused("features", out, *SMALL, "chanels=[8,8]", says=("chanels",))
+    folder = f"task.images.folder={tmp_path / 'nowhere'}"
+    refused(
+        "features", out, "task=fmnist", folder, says=("missing; expected the four IDX", "make images-data")
+    )
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "digits.json").write_text("{}")
+    says = (f"out={tmp_path / 'full'} holds ['digits.json'] already; choose another folder",)
+    refused("features", f"out={tmp_path / 'full'}", *SMALL, says=says)
