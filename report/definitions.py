@@ -59,3 +59,46 @@ DEFINITIONS = (
         "training comes on top. A dash: not recorded.",
     ),
 )
+
+IMAGE_DEFINITIONS = (
+    (
+        "Distance (FD)",
+        "Fréchet distance between Gaussians fitted to the features of the generated and of the reference "
+        "images, in the feature space of a small classifier trained by this project. It is not the FID of "
+        "the literature, which uses another network. Smaller is better; it falls with the number of images, "
+        "so only equal numbers compare.",
+    ),
+    (
+        "Floor",
+        "The same scores for real training images, as many as were generated, against the same reference. "
+        "Nothing that learnt from these images should be below.",
+    ),
+    (
+        "KID",
+        "Unbiased squared kernel distance (polynomial kernel of degree 3, arXiv 1801.01401) on the same "
+        "features, mean over subsets; small print: standard deviation over subsets.",
+    ),
+    (
+        "FD to the teacher",
+        "The same distance to the teacher's own samples, drawn from other noise: how well a student copies "
+        "its teacher, whatever the data. A dash: the teacher was not sampled.",
+    ),
+    (
+        "Precision, recall",
+        "Share of generated images that lie within the real ones, and of real images within the generated "
+        "ones (k-nearest-neighbour balls, arXiv 1904.06991). Low recall is lost variety.",
+    ),
+    (
+        "Consistency",
+        "Share of generated images that the classifier puts into the class asked for.",
+    ),
+    (
+        "Class entropy",
+        "Entropy of the classes the classifier sees, in units of log(classes): 1 when all are as frequent.",
+    ),
+    (
+        "Calls, time, training of a generator",
+        "Evaluations of the network for one image; CPU time of one thread for one image, sampled in batches; "
+        "CPU seconds of the generator's own training, its teacher's left out. A dash: not recorded.",
+    ),
+)

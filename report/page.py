@@ -2,6 +2,8 @@
 
     run directory -> summary -> sentences, pictures, clip -> page
 
+Rollouts and generated images share one page; a run that has only one of them gets its sections alone.
+
 The page carries everything inside itself (data URIs, inline style): it opens from a mail or a USB stick,
 without network and without JavaScript. All text is escaped. Both files are written beside their place and
 moved there.
@@ -25,14 +27,16 @@ from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.schema import Array
 from stillhand.report import figures
 from stillhand.report.arena import avoiding_arena
+from stillhand.report.contents import Contents, load_contents
 from stillhand.report.definitions import COLUMNS, DEFINITIONS
 from stillhand.report.findings import findings, headline, percent, pick_student, points, title
+from stillhand.report.image_part import image_part
 from stillhand.report.maps import Map, pad_paths, trajectories
 from stillhand.report.mixture_map import mixture_map
 from stillhand.report.records import RunError
-from stillhand.report.results import Controller, Run, load_run
+from stillhand.report.results import Controller, Run
 from stillhand.report.style import FAILED
-from stillhand.report.summary import REFERENCE, commits, differences_from, summarize_run
+from stillhand.report.summary import REFERENCE, commits, differences_from, summarize_contents
 from stillhand.report.video import Cast, Video, compare
 
 LIBRARIES = ("stillhand", "mujoco", "numpy", "torch")
@@ -73,31 +77,32 @@ class Demonstrations:
 
 def write_report(
     folder: Path,
-    demonstrations: Demonstrations,
+    demonstrations: Demonstrations | None,
     reference: str = REFERENCE,
     student: str | None = None,
     video: bool = True,
+    pictures: Path | None = None,
 ) -> tuple[Path, Path]:
     """Read a run, write `report.json` and `report.html` into it.
 
     Args:
-        folder: A run directory, as `load_run` expects it.
-        demonstrations: What was learnt from; drawn first.
+        folder: A run directory, as `load_contents` expects it.
+        demonstrations: What the controllers learnt from, drawn first; None for a run without rollouts.
         reference: The controller the others are compared with.
         student: The controller of the headline; None takes the first mixture that is no baseline.
         video: Whether to render a clip.
+        pictures: The run with the generated images; None takes those of `folder`, if any.
 
     Returns:
         Paths of the two files.
 
     Raises:
-        RunError: When the run is incomplete, inconsistent, lacks the reference, or was trained on other data.
+        RunError: When a run is incomplete, inconsistent, lacks the reference, or was trained on other data.
         ValueError: When `student` is not among the controllers.
     """
-    run = load_run(folder, reference)
-    check_data(run, demonstrations)
-    summary = summarize_run(run)
-    html = render(run, summary, demonstrations, student, video)
+    contents = load_contents(folder, reference, pictures)
+    summary = summarize_contents(contents)
+    html = render(contents, summary, demonstrations, student, video)
     json_text = json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     written = folder / "report.json", folder / "report.html"
     for path, text in zip(written, (json_text, html), strict=True):
@@ -120,28 +125,58 @@ def check_data(run: Run, demonstrations: Demonstrations) -> None:
 
 
 def render(
-    run: Run, summary: dict[str, Any], demonstrations: Demonstrations, student: str | None, video: bool
+    contents: Contents,
+    summary: dict[str, Any],
+    demonstrations: Demonstrations | None,
+    student: str | None,
+    video: bool,
 ) -> str:
     """The page as text."""
-    rows = summary["controllers"]
-    student = student or pick_student(rows, run.reference)
-    clip, no_video = _clip(run, student) if video else (None, "not asked for")
+    run, generated = contents.run, contents.generated
+    rollouts = None if run is None else rollout_part(run, summary, demonstrations, student, video)
+    images = None if generated is None else image_part(generated, summary["images"])
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template("page.html").render(
-        title=title(summary, student),
-        headline=headline(summary, student),
-        findings=findings(summary, student, differences_from(run, student) if student else {}),
+        rollouts=rollouts,
+        images=images,
+        parts=[part for part in (rollouts, images) if part is not None],
         summary=summary,
-        student=student,
-        columns=COLUMNS,
-        definitions=DEFINITIONS,
-        pictures=_pictures(run, rows, demonstrations),
-        video=clip,
-        no_video=no_video,
-        provenance=_provenance(run, summary),
+        versions=_versions(),
         points=points,
     )
+
+
+def rollout_part(
+    run: Run,
+    summary: dict[str, Any],
+    demonstrations: Demonstrations | None,
+    student: str | None,
+    video: bool,
+) -> dict[str, Any]:
+    """What the page says and shows of rollouts.
+
+    Raises:
+        RunError: If there are no demonstrations, or the controllers were trained on others.
+    """
+    if demonstrations is None:
+        raise RunError("data: controllers are shown beside the demonstrations they learnt from, got none")
+    check_data(run, demonstrations)
+    rows = summary["controllers"]
+    student = student or pick_student(rows, run.reference)
+    clip, no_video = _clip(run, student) if video else (None, "not asked for")
+    return {
+        "title": title(summary, student),
+        "headline": headline(summary, student),
+        "findings": findings(summary, student, differences_from(run, student) if student else {}),
+        "student": student,
+        "columns": COLUMNS,
+        "definitions": DEFINITIONS,
+        "pictures": _pictures(run, rows, demonstrations),
+        "video": clip,
+        "no_video": no_video,
+        "provenance": _provenance(run, summary),
+    }
 
 
 def _pictures(run: Run, rows: Sequence[dict[str, Any]], demonstrations: Demonstrations) -> dict[str, Any]:
@@ -196,7 +231,6 @@ def _cast(controller: Controller) -> Cast:
 
 
 def _provenance(run: Run, summary: dict[str, Any]) -> list[tuple[str, Any]]:
-    versions = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
     ledger = f"seed {summary['ledger_seed']}, {summary['starts']} starts, {summary['episodes']} episodes"
     cards = [controller.card for controller in run.controllers]
     return [
@@ -208,8 +242,12 @@ def _provenance(run: Run, summary: dict[str, Any]) -> list[tuple[str, Any]]:
         ("Commit", commits((card.training_commit for card in cards), (card.commit for card in cards))),
         ("Device", summary["device"]),
         ("Latency measured on", summary["latency_conditions"].get("device")),
-        ("Versions", f"Python {platform.python_version()}, {versions}"),
     ]
+
+
+def _versions() -> str:
+    versions = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
+    return f"Python {platform.python_version()}, {versions}"
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
-"""report.json: one object per controller, a schema that stays.
+"""report.json: one object per controller and one per image generator, a schema that stays.
 
     success k/n with Wilson interval | paired difference to the reference | conditional mode entropy | latency
+    images: distances beside their floor | domains: methods x domains
 
 Keys may be added behind the listed ones, never renamed or removed; what was not measured is null. Entropy
 is conditional on the start (mean over starts, bias-corrected), in units of log(modes): 0 for a
@@ -24,28 +25,49 @@ from stillhand.envs.metrics import (
     pooled_entropy,
     wilson,
 )
+from stillhand.report.contents import Contents, load_contents
+from stillhand.report.domains import domains
+from stillhand.report.generated import Generated, Generator
 from stillhand.report.records import RunError
-from stillhand.report.results import METRICS, Card, Controller, Run, load_run
+from stillhand.report.results import METRICS, Card, Controller, Run
 
 REFERENCE = "teacher-10"
 DEAD_FRACTION = 10  # an expert is dead when it plans less than a tenth of an even share of the chunks
 
 
-def summarize(folder: Path, reference: str = REFERENCE) -> dict[str, Any]:
+def summarize(folder: Path, reference: str = REFERENCE, pictures: Path | None = None) -> dict[str, Any]:
     """The content of report.json for a run directory.
 
     Args:
-        folder: A run directory, as `load_run` expects it.
+        folder: A run directory, as `load_contents` expects it.
         reference: The controller the others are compared with, on the same ledger.
+        pictures: Where the generated images are, if not in `folder`.
 
     Raises:
         RunError: When the run is incomplete, inconsistent, or lacks the reference.
     """
-    return summarize_run(load_run(folder, reference))
+    return summarize_contents(load_contents(folder, reference, pictures))
+
+
+def summarize_contents(contents: Contents) -> dict[str, Any]:
+    """The content of report.json for results already read; without rollouts, their keys are null or empty."""
+    run, generated = contents.run, contents.generated
+    if run is None:
+        assert generated is not None  # `Contents` says so
+        common = _without_rollouts(generated)
+    else:
+        common = summarize_run(run)
+    images = None if generated is None else summarize_generated(generated)
+    task = None if run is None else common["task"]
+    return {
+        **common,
+        "images": images,
+        "domains": domains(task, common["controllers"], common["reference"], images),
+    }
 
 
 def summarize_run(run: Run) -> dict[str, Any]:
-    """The content of report.json for a run already read."""
+    """The part of report.json about rollouts."""
     cards = [controller.card for controller in run.controllers]
     return {
         "task": cards[0].task,
@@ -65,6 +87,61 @@ def summarize_run(run: Run) -> dict[str, Any]:
     }
 
 
+def _without_rollouts(generated: Generated) -> dict[str, Any]:
+    """The same keys for a run that has images alone."""
+    made = generated.generators
+    return {
+        "task": made[0].task,
+        "seeds": sorted({generator.seed for generator in made}),
+        "commit": _common(generator.commit for generator in made),
+        "device": _common(generator.device for generator in made),
+        "controllers": [],
+        **dict.fromkeys(("reference", "modes", "episodes", "starts", "ledger_seed")),
+        "latency_conditions": {},
+        "training_commit": _common(generator.training_commit for generator in made),
+        "dataset": made[0].dataset,
+        "action_horizon": None,
+    }
+
+
+def summarize_generated(generated: Generated) -> dict[str, Any]:
+    """The part of report.json about images; `floor` is what real images of the same number score."""
+    made, floor = generated.generators, generated.floor
+    return {
+        "task": made[0].task,
+        "metric": floor.metric,
+        "n": floor.n,
+        "reference": floor.reference,
+        "floor": dict(floor.scores),
+        "teacher": generated.teacher,
+        "generators": [_generator_row(generator) for generator in made],
+        "seeds": sorted({generator.seed for generator in made}),
+        "dataset": made[0].dataset,
+        "commit": _common(generator.commit for generator in made),
+        "training_commit": _common(generator.training_commit for generator in made),
+        "device": _common(generator.device for generator in made),
+    }
+
+
+def _generator_row(generator: Generator) -> dict[str, Any]:
+    made = generator.generation
+    return {
+        "name": generator.name,
+        "method": generator.method,
+        "calls": generator.calls,
+        "parameters": generator.parameters,
+        "scores": {**generator.scores, "fd_to_teacher": generator.fd_to_teacher},
+        "inception_fid": generator.inception_fid,
+        "train_seconds": generator.train_seconds,
+        "cpu_ms_per_image": made.cpu_ms_per_image,
+        "baseline_of": generator.baseline_of,
+        "command": generator.command,
+        "seed": generator.seed,
+        "sample_seed": made.seed,
+        "sampling": None if made.sampling is None else dict(made.sampling),
+    }
+
+
 def differences_from(run: Run, name: str) -> dict[str, Estimate]:
     """Success of `name` minus that of every other controller, paired, by the other's name.
 
@@ -77,10 +154,10 @@ def differences_from(run: Run, name: str) -> dict[str, Estimate]:
     return {other: paired_difference(found[name], found[other]) for other in found if other != name}
 
 
-def commits(training: Iterable[str | None], rollout: Iterable[str | None]) -> str | None:
-    """One word where training and rollout share a commit, else both by name; None if neither is known."""
-    trained, played = _common(training), _common(rollout)
-    return trained if trained == played else f"training {trained or 'unknown'}, rollout {played or 'unknown'}"
+def commits(training: Iterable[str | None], trial: Iterable[str | None], word: str = "rollout") -> str | None:
+    """One word where training and trial share a commit, else both by name; None if neither is known."""
+    trained, tried = _common(training), _common(trial)
+    return trained if trained == tried else f"training {trained or 'unknown'}, {word} {tried or 'unknown'}"
 
 
 def _common(values: Iterable[str | None]) -> str | None:

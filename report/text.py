@@ -1,13 +1,14 @@
-"""The controllers of a summary as aligned text, for a terminal.
+"""The controllers and the image generators of a summary as aligned text, for a terminal.
 
 Intervals are those of report.json; "teacher-10 takes" says how many times as long that teacher's plan takes,
-by the medians.
+by the medians. The generators' first line is the floor: what real images of the same number score.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from stillhand.report.findings import percent, points
+from stillhand.report.image_findings import digits
 
 Row = Mapping[str, Any]
 HEAD = ("controller", "success", "minus reference", "entropy", "modes", "calls", "p50 ms", "p99 ms")
@@ -23,6 +24,35 @@ def controllers_text(summary: Mapping[str, Any]) -> str:
     teachers = list(dict.fromkeys(name for row in rows for name in row["speedup_p50"]))
     lines = [[*HEAD, *(f"{name} takes" for name in teachers)]]
     lines += [[*_cells(row, summary), *(_factor(row, name) for name in teachers)] for row in rows]
+    return _table(lines)
+
+
+def images_text(images: Row) -> str:
+    """The floor, then one line per generator: distances, coverage, calls, CPU time and training.
+
+    Args:
+        images: `images` of the summary.
+    """
+    head = ["generator", images["metric"], "KID", "to teacher", "precision", "recall", "consistency"]
+    lines = [[*head, "calls", "CPU ms", "train s"], ["floor", *_scores(images["floor"]), "-", "-", "-"]]
+    for row in images["generators"]:
+        seconds = "-" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}"
+        costs = [str(row["calls"]), f"{row['cpu_ms_per_image']:.3g}", seconds]
+        lines.append([row["name"], *_scores(row["scores"]), *costs])
+    return _table(lines)
+
+
+def _scores(scores: Row) -> list[str]:
+    to_teacher = scores.get("fd_to_teacher")
+    return [
+        digits(scores["fd"]),
+        f"{scores['kid']:.4f}",
+        "-" if to_teacher is None else digits(to_teacher),
+        *(f"{scores[name]:.3f}" for name in ("precision", "recall", "consistency")),
+    ]
+
+
+def _table(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_aligned(line, widths) for line in lines)
 

@@ -39,16 +39,17 @@ def main(config: DictConfig) -> None:
 
     settings = plain(config)
     check_method("distill", settings)
-    domain, description = prepare(settings), settings["distillation"]
-    folder = Path(settings["teacher"])
-    if "_target_" not in description:
-        training = one_step_training(domain, folder, description)
-    elif isinstance(domain, Actions):
-        training = variational_training(domain, folder, description)
-    else:
+    folder, description = Path(settings["teacher"]), settings["distillation"]
+    into_mixture = "_target_" in description
+    if into_mixture and "images" in settings["task"]:
         raise ValueError(
             f"method={settings['name']} is for actions, task={settings['task']['name']} has images"
         )
+    domain = prepare(settings)
+    if into_mixture and isinstance(domain, Actions):
+        training = variational_training(domain, folder, description)
+    else:
+        training = one_step_training(domain, folder, description)
     writable_folder(settings["out"])
     print(f"distilled {settings['name']}: {train(*training)}")
 

@@ -1,6 +1,6 @@
 """Entries of the groups `controllers` and `generators`: which checkpoint, under what name, sampled how.
 
-    NAME: {checkpoint: FOLDER, method: TEXT, sampling: {...} | null, baseline_of: NAME | null}
+    NAME: {checkpoint: FOLDER, method: TEXT, sampling: {...} | null, baseline_of: NAME | null, late: K | null}
 
 Both stages that try trained models read them here, and say alike what a model is and where it came from.
 """
@@ -25,6 +25,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(REQUIRED, (str, "a text")),
     "sampling": (Mapping | None, "a mapping or null"),
     "baseline_of": (str | None, "a text or null"),
+    "late": (int | None, "a number or null"),  # generators: the mean over the last K checkpoints
 }
 
 
@@ -49,7 +50,7 @@ def choose(group: str, entries: Mapping[str, Any], only: Sequence[str]) -> dict[
 
 
 def _check_entry(where: str, entry: object) -> None:
-    expected = "expected the keys checkpoint and method, optionally sampling and baseline_of"
+    expected = "expected the keys checkpoint and method, optionally sampling, baseline_of and late"
     if not isinstance(entry, Mapping):
         raise ValueError(f"{where} is {entry!r}; {expected}")
     if unknown := sorted(set(entry) - set(KEYS)):

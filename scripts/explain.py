@@ -57,7 +57,7 @@ def explain(stage: str, overrides: Sequence[str]) -> str:
         f"usage: stillhand {stage}{positional} [key=value ...]",
         inspect.cleandoc(module.__doc__ or ""),
         *([f"Options, chosen as group=option:\n{options}"] if options else []),
-        f"Settings and their values:\n{_paragraph(_settings(config, arguments(schema)))}",
+        f"Settings and their values:\n{_paragraph(_settings(config, arguments(schema), config))}",
         f"stillhand {stage}{positional} --cfg job prints the whole configuration, options included;\n"
         f"stillhand {stage} --hydra-help prints Hydra's own flags.",
     ]
@@ -137,17 +137,25 @@ def _comment(path: Path) -> str:
     return text.split(". ")[0].removesuffix(".") + "."
 
 
-def _settings(config: Mapping[str, Any], meanings: Mapping[str, str], place: str = "") -> Rows:
+def _settings(
+    config: Mapping[str, Any], meanings: Mapping[str, str], whole: Mapping[str, Any], place: str = ""
+) -> Rows:
     """Every leaf; what a group of the same name holds is shown as options."""
     for key, value in config.items():
         if key in ("_target_", "_partial_") or (not place and (CONFIGS / key).is_dir()):
             continue
         if isinstance(value, dict):
-            inner = documented(value["_target_"]) if "_target_" in value else {}
+            inner = documented(_target(value, whole)) if "_target_" in value else {}
             inner = arguments(Settings) if key == "training" and not place else inner
-            yield from _settings(value, inner, f"{place}{key}.")
+            yield from _settings(value, inner, whole, f"{place}{key}.")
         else:
             yield f"{place}{key}={_shown(value)}", meanings.get(key, "")
+
+
+def _target(node: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    """The class a node names, itself or by reference: a task says which model of its domain is meant."""
+    name = str(node["_target_"])
+    return str(OmegaConf.select(OmegaConf.create({**whole}), name[2:-1])) if name.startswith("${") else name
 
 
 def _shown(value: object) -> str:

@@ -71,7 +71,7 @@ def main(config: DictConfig) -> None:
     loader = ImageLoader(train, settings["batch_size"], settings["seed"], settings["task"]["flip"])
     writable_folder(settings["out"])
     begun = time.process_time()
-    _fit(net, loader, optimization)
+    fit(net, loader, optimization)
     spent = {"train_cpu_seconds": round(time.process_time() - begun, 1)}
     card = {**_origin(settings), **spent, **_accuracies(net, train, test)}
     write_features(net, folder, card)
@@ -83,7 +83,7 @@ def _optimization(training: Mapping[str, Any]) -> Settings:
     return Settings(**{**training, **pairs})
 
 
-def _fit(net: "FeatureNet", loader: "ImageLoader", settings: Settings) -> None:
+def fit(net: "FeatureNet", loader: "ImageLoader", settings: Settings) -> None:
     """Train; the net ends as the average of its weights."""
     from tqdm import tqdm
 

@@ -14,7 +14,9 @@ STAGES = {
     "train": "demonstrations -> teacher, or a baseline without one",
     "distill": "teacher -> mixture of experts",
     "rollout": "policies -> paired rollouts and latency",
-    "report": "rollouts -> report.html and report.json",
+    "features": "images -> the network that generators are scored with",
+    "generate": "image generators -> sample grids and distances",
+    "report": "rollouts and generated images -> report.html and report.json",
     "bench": "speed on this machine: bench data, bench train",
     "table": "a published table, from demonstrations to Markdown: table avoiding",
 }

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, runtime_checkable
 
 import torch
 from safetensors.torch import save_file
@@ -38,6 +38,7 @@ Objective = Callable[[int, torch.Generator], tuple[Tensor, Info]]
 """(step, rng) -> loss per sample, diagnostics."""
 
 
+@runtime_checkable  # for the shape checks of the tests
 class Resumable(Protocol):
     """The state of a training: what a checkpoint holds."""
 
@@ -192,7 +193,9 @@ def _keeping_the_batch(run: Run) -> Iterator[None]:
         yield
     except Diverged as error:
         path = run.folder / "diverged.safetensors"
-        save_file({name: value.detach().cpu().contiguous() for name, value in error.batch.items()}, path)
+        # Copies: a diagnostic may be the loss itself, and the file refuses tensors that share memory.
+        batch = {name: value.detach().cpu().contiguous().clone() for name, value in error.batch.items()}
+        save_file(batch, path)
         good = checkpoint.steps(run.folder)
         last = f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint yet"
         raise Diverged(f"{error}; the batch is in {path}, {last}", error.batch) from error

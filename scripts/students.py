@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -47,12 +47,14 @@ Training = tuple[Run, Resumable, Iterator[Metrics]]
 """The run with the teacher's digest, the state its checkpoints hold, and what takes the steps."""
 
 
+@runtime_checkable  # for the shape checks of the tests
 class Pupil(Protocol):
     """A model of either domain around a one-step generator."""
 
     generator: OneStep
 
 
+@runtime_checkable  # for the shape checks of the tests
 class Domain(Protocol):
     """What a one-step method needs of actions or of images."""
 

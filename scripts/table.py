@@ -1,4 +1,4 @@
-"""A published table, from demonstrations to Markdown: `stillhand table avoiding`.
+"""A published table, from data to Markdown: `stillhand table avoiding`, `table onestep`, `table fmnist`.
 
 Every number comes from the same commands a user types; they are run here for several training seeds, two at
 a time, and continue where they were interrupted. Writes docs/benchmarks/NAME.json and NAME.md.
@@ -35,7 +35,7 @@ class TableConfig:
         out: Path of the results without suffix.
         processes: Trainings at a time, one thread each.
         overrides: Further overrides of every training, for a quick look.
-        rollout_overrides: Further overrides of every rollout.
+        rollout_overrides: Further overrides of every rollout or generation.
     """
 
     table: Any = MISSING
@@ -56,10 +56,14 @@ def main(config: DictConfig) -> None:
     from stillhand.report.page import Demonstrations, check_data
     from stillhand.report.results import load_run
     from stillhand.report.table import markdown, rows_of
+    from stillhand.scripts import image_table
 
     settings = plain(config)
     table, root, out = settings["table"], Path(settings["run"]), Path(settings["out"])
     writable_folder(str(out.parent))
+    if "generators" in table:
+        image_table.write(settings, run_all, root, out)
+        return
     data = root / "demonstrations.zarr"
     if not data.exists():
         run_all([["collect", f"task={table['task']}", f"data={data}"]], 1)

@@ -35,7 +35,8 @@ class DistributionMatching:
         """Denoising of generated samples."""
         x = players.still_samples(examples, rng)
         sigma, noise = self.critic_levels(len(x), rng), normal_like(x, rng)
-        return score_identity.fake_loss(players.critic.denoiser, x, noise, sigma, examples.cond)
+        loss, info = score_identity.fake_loss(players.critic.denoiser, x, noise, sigma, examples.cond)
+        return loss, {**info, "sigma": sigma}
 
     def generator_loss(self, players: Players[Critic], examples: Examples, rng: Generator) -> Losses:
         """The difference of two denoisers, as a gradient."""

@@ -4,7 +4,7 @@
     generator_loss(players, examples, rng)  what the generator follows
 
 A method says which levels and shares are drawn and which losses of `core/losses` they go to; none knows
-actions or images. Diagnostics of a generator's loss hold `sigma`, its draws, and where there is one `alpha`.
+actions or images. Diagnostics hold the draws: `sigma`, and where there is one `alpha`.
 """
 
 from typing import ClassVar, Literal, Protocol, runtime_checkable
@@ -22,7 +22,7 @@ Weighting = Literal["error", "none"]
 """On denoisers: 1 / mean |x - D_teacher| per sample, as SiD and DMD; or 1, that is sigma^2 on scores."""
 
 
-@runtime_checkable  # a configuration may name anything on the allow-list
+@runtime_checkable  # for the shape checks of the tests
 class Method(Protocol[C]):
     """What the loop asks of a method."""
 
@@ -33,7 +33,7 @@ class Method(Protocol[C]):
         ...
 
     def critic_loss(self, players: Players[C], examples: Examples, rng: Generator) -> Losses:
-        """Loss of the critic, (b,)."""
+        """Loss of the critic, (b,), with its draws among the diagnostics."""
         ...
 
     def generator_loss(self, players: Players[C], examples: Examples, rng: Generator) -> Losses:

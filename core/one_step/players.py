@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from stillhand.core.diffusion.one_step import OneStep
@@ -20,6 +21,8 @@ from stillhand.core.diffusion.precond import Denoiser
 from stillhand.core.nets.embeddings import NoiseEmbedding
 from stillhand.core.nets.mlp import zero_init
 from stillhand.core.shapes import Condition, DenoiseFn, Level, Sample
+
+Places = Float[Tensor, "b *places"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Critic(nn.Module):
         """Its denoiser at fixed conditions."""
         return lambda x, sigma: self.denoiser(x, sigma, cond)
 
-    def places(self, x: Sample, sigma: Level, cond: Condition) -> Sample:
+    def places(self, x: Sample, sigma: Level, cond: Condition) -> Places:
         """The channel mean of the features, (b, *places): SiDA's discriminator, without own parameters."""
         return self.denoiser.features(x, sigma, cond).mean(1)
 

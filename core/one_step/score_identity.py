@@ -49,6 +49,7 @@ class ScoreIdentity:
         x = players.still_samples(examples, rng)
         sigma, noise = self.critic_levels(len(x), rng), normal_like(x, rng)
         loss, info = score_identity.fake_loss(players.critic.denoiser, x, noise, sigma, examples.cond)
+        info = {**info, "sigma": sigma}
         if not self.adversarial:
             return loss, info
         real, fake = (

@@ -60,6 +60,7 @@ class ScoreMixtureDistillation:
             draw,
             self.variant,
         )
+        info = {**info, "sigma": sigma, "alpha": alpha}
         if self.variant == "paper":  # one loss trains both
             return told, info
         denoised, more = score_identity.fake_loss(critic.denoiser, x, noise, sigma, examples.cond)
@@ -121,9 +122,10 @@ class ScoreMixtureTraining:
         alpha = self._critic_alpha(len(x), rng, x.device)
         weight = critic.denoiser.weight(sigma, x)
         draw = score_mixture.Draw(examples.x0, x, *noises, sigma, alpha, weight)
-        return score_mixture.mixture_score_loss(
+        loss, info = score_mixture.mixture_score_loss(
             lambda x_t, level, share: critic(x_t, level, share, examples.cond), draw
         )
+        return loss, {**info, "sigma": sigma, "alpha": alpha}
 
     def _critic_alpha(self, rows: int, rng: Generator, device: torch.device) -> Level:
         spread, point, where = (torch.rand(rows, generator=rng, device=device) for _ in range(3))

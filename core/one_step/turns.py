@@ -166,7 +166,7 @@ class Duel(Generic[C]):
         assert self.critic is not None
         examples = self.supply.examples(self._batch_number(turn))
         losses, info = self._under_autocast(self.method.critic_loss, self.players, examples, self._rng(turn))
-        values = self._update(self.critic, losses, rate, _named(examples))
+        values = self._update(self.critic, losses, rate, {**_named(examples), **info})
         return {**{f"critic/{name}": value for name, value in values.items()}, **means(info)}
 
     def _generator_turn(self, rate: float) -> Metrics:

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from stillhand.core import checkpoint as folders
+from stillhand.core.construct import construct
 from stillhand.images import checkpoint
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "image"
 NET = {
     "_target_": "stillhand.core.nets.unet2d.UNet2d",
     "_partial_": True,
@@ -98,6 +101,29 @@ def test_a_damaged_card_is_refused(tmp_path: Path, halves: Any, case: str) -> No
         checkpoint.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "parameters"),
+    [
+        ("unet", (1, 28, 28), 10, 845_572),
+        ("unet", (1, 8, 8), 10, 845_572),
+        ("dit", (1, 28, 28), 10, 4_140_112),
+        ("cifar10", (3, 32, 32), 10, 55_649_283),
+        ("imagenet64", (3, 64, 64), 1000, 262_822_275),
+    ],
+)
+def test_networks_of_the_configurations(
+    name: str, shape: tuple[int, int, int], classes: int, parameters: int
+) -> None:
+    """Built without memory; the numbers of parameters stand in the files' first lines."""
+    config = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml"))
+    assert isinstance(config, dict) and config["name"] == name
+    with torch.device("meta"):
+        net = construct(config["net"], checkpoint.ALLOWED)(sample_shape=shape, cond_shape=(1, classes))
+    assert sum(p.numel() for p in net.parameters()) == parameters
+
+
 def test_what_is_no_model_is_refused(halves: Any) -> None:
+    with pytest.raises(ValueError, match=r"ImageDiffusion is not a model of images"):
+        checkpoint.build({**DIFFUSION, "_partial_": True}, halves.spec)
     with pytest.raises(ValueError, match="allow-list"):
         checkpoint.build({"_target_": "stillhand.policies.teacher.DiffusionPolicy"}, halves.spec)

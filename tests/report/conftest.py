@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stillhand.envs.avoiding import MODES, decode_mode, start_position
 from stillhand.envs.experts import gap_centres
@@ -126,6 +127,77 @@ FAKES = {
     "vdd": Fake("vdd", 1, mode=lambda i: (i * 7) % MODES, success=lambda i: i % 12 != 5, p50=0.6, experts=4),
     "bc": Fake("bc-mse", 1, mode=lambda i: 9, success=lambda i: True, baseline_of="teacher-10"),
 }
+
+
+@dataclass(frozen=True)
+class Painted:
+    """An image generator whose scores are laid down."""
+
+    method: str
+    calls: int
+    fd: float
+    recall: float = 0.6
+    to_teacher: float | None = None
+    baseline_of: str | None = None
+
+
+PAINTED = {
+    "teacher-35": Painted("diffusion", 35, fd=3.2),
+    "teacher-1": Painted("diffusion from sigma_max", 1, 180.0, 0.01, 160.0, baseline_of="teacher-35"),
+    "sid": Painted("SiD", 1, fd=2.4, to_teacher=1.1),
+    "smt": Painted("SMT", 1, fd=4.7, to_teacher=3.1),
+}
+
+
+def build_pictures(folder: Path, painted: dict[str, Painted]) -> Path:
+    """`generated/` of a run."""
+    home = folder / "generated"
+    home.mkdir(parents=True)
+    floor = {"metric": "FMNIST-FD", "n": 5000, "reference": "test split, 10000 images"}
+    write_json(home / "floor.json", {**floor, "scores": scores(0.11, 0.9)})
+    _paint(home / "real.png", 0)
+    for number, (name, one) in enumerate(painted.items()):
+        (home / name).mkdir()
+        _paint(home / name / "grid.png", number + 1)
+        write_json(home / name / "generator.json", _painted_card(name, one))
+    return folder
+
+
+def scores(fd: float, recall: float) -> dict[str, float]:
+    return {
+        "fd": fd, "kid": fd / 400, "kid_std": fd / 4000, "precision": 0.8, "recall": recall,
+        "consistency": 0.93, "class_entropy": 0.99,
+    }  # fmt: skip
+
+
+def _painted_card(name: str, one: Painted) -> dict[str, Any]:
+    return {
+        "name": name, "method": one.method, "calls": one.calls, "parameters": 760_000,
+        "train_seconds": 2300.0, "checkpoint": f"{name}/last", "config": {"width": 32},
+        "command": f"stillhand distill method={name} <&>",
+        "commit": "0123abc", "training_commit": "0123abc", "dataset": "ab12", "device": "test CPU",
+        "task": "fmnist", "seed": 0, "baseline_of": one.baseline_of, "metric": "FMNIST-FD",
+        "generation": {"n": 5000, "seed": 0, "sampling": None, "cpu_ms_per_image": 1.9 * one.calls},
+        "scores": {**scores(one.fd, one.recall), "fd_to_teacher": one.to_teacher},
+        "inception_fid": None, "features": "c0de",
+    }  # fmt: skip
+
+
+def _paint(path: Path, seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(0, 255, (32, 40)).astype(np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+@pytest.fixture(scope="session")
+def pristine_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher, the teacher with one call, and two students: one below the teacher, one above."""
+    return build_pictures(tmp_path_factory.mktemp("pictures"), PAINTED)
+
+
+@pytest.fixture
+def pictures_folder(tmp_path: Path, pristine_pictures: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(pristine_pictures, tmp_path / "pictures"))
 
 
 @pytest.fixture(scope="session", autouse=True)

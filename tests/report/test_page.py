@@ -40,6 +40,7 @@ addEventListener("load", async () => {
   const names = () => [...document.querySelectorAll("#table tbody th")].map(cell => cell.textContent);
   const before = names();
   heads[2].querySelector("button").click();
+  document.querySelectorAll("#image-table thead th")[2].querySelector("button").click();
   const result = {
     errors: window.failures,
     images: [...document.images].map(image => [image.naturalWidth, image.alt.length]),
@@ -48,6 +49,7 @@ addEventListener("load", async () => {
       .map(entry => entry.name).filter(name => !name.startsWith("data:")),
     width: [document.documentElement.scrollWidth, innerWidth],
     before, sorted: names(), order: heads[2].getAttribute("aria-sort"),
+    generators: [...document.querySelectorAll("#image-table tbody th")].map(cell => cell.textContent),
   };
   const out = document.createElement("pre");
   out.id = "checked";
@@ -79,6 +81,20 @@ def report(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "compare", fake_clip)
         return write_report(folder, demonstrations)
+
+
+@pytest.fixture(scope="module")
+def both(
+    tmp_path_factory: pytest.TempPathFactory,
+    pristine_run: Path,
+    pristine_pictures: Path,
+    demonstrations: Demonstrations,
+) -> tuple[Path, Path]:
+    """The same with images of another run."""
+    folder = Path(shutil.copytree(pristine_run, tmp_path_factory.mktemp("both") / "run"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "compare", fake_clip)
+        return write_report(folder, demonstrations, pictures=pristine_pictures)
 
 
 def test_files_and_content(report: tuple[Path, Path]) -> None:
@@ -129,6 +145,12 @@ def test_nothing_is_written_for_a_bad_run(run_folder: Path, demonstrations: Demo
     assert not (run_folder / "report.html").exists()
 
 
+def test_rollouts_are_shown_beside_demonstrations_only(run_folder: Path) -> None:
+    with pytest.raises(ValueError, match="data: controllers are shown beside the demonstrations"):
+        write_report(run_folder, None)
+    assert not (run_folder / "report.html").exists()
+
+
 def test_other_demonstrations_than_the_controllers_learnt_from_are_refused(
     run_folder: Path, demonstrations: Demonstrations
 ) -> None:
@@ -155,9 +177,35 @@ def test_demonstrations_need_a_mode_each(demonstrations: Demonstrations) -> None
         Demonstrations(demonstrations.paths, demonstrations.modes[:-1], "f00d")
 
 
+def test_images_have_a_page_of_their_own(pictures_folder: Path) -> None:
+    html = write_report(pictures_folder, None)[1].read_text(encoding="utf-8")
+    assert "<h1>sid, the best of 2 students, below teacher-35: FMNIST-FD 2.40 against 3.20</h1>" in html
+    for text in ("smt is above teacher-35", "real training images", "which is not FID", "ab12", "2.40"):
+        assert text in html, text
+    for section in ("controllers", "pictures", "latency", "video", "domains"):
+        assert f'id="{section}"' not in html, section
+    assert html.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+"', html)) == 6  # bars and five grids
+    assert "<&>" not in html and "method=sid &lt;&amp;&gt;" in html
+    assert html.index("real training images") < html.index(">teacher-35</th>")  # the floor first
+
+
+def test_both_domains_share_a_page(both: tuple[Path, Path]) -> None:
+    html = both[1].read_text(encoding="utf-8")
+    sections = [
+        html.index(f'id="{name}"') for name in ("domains", "controllers", "video", "images", "provenance")
+    ]
+    assert sections == sorted(sections)
+    matrix = html[html.index('class="matrix"') : html.index('id="controllers"')]
+    (row,) = re.findall(r'<tr><th scope="row" class="text">SMT</th>(.*?)</tr>', matrix, re.S)
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", row) == ["—"] * 4 + ["smt", "1", "4.70", "0.60"]
+    assert "vdd against teacher-10" in html and "sid, the best of 2 students" in html
+    assert "<title>stillhand · avoiding, fmnist · report</title>" in html
+    assert json.loads(both[0].read_text(encoding="utf-8"))["images"]["n"] == 5000
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: the page was not opened")
-def test_in_a_browser(report: tuple[Path, Path], tmp_path: Path) -> None:
-    html = report[1].read_text(encoding="utf-8")
+def test_in_a_browser(both: tuple[Path, Path], tmp_path: Path) -> None:
+    html = both[1].read_text(encoding="utf-8")
     copy = tmp_path / "checked.html"
     html = html.replace("<head>", "<head>" + COUNT_FAILURES, 1).replace("</body>", CHECK + "</body>", 1)
     copy.write_text(html, encoding="utf-8")
@@ -167,12 +215,13 @@ def test_in_a_browser(report: tuple[Path, Path], tmp_path: Path) -> None:
     assert found, dom[-2000:]
     result = json.loads(found[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
     assert result["errors"] == [] and result["requests"] == []
-    assert len(result["images"]) == 4 and all(width > 0 and alt > 0 for width, alt in result["images"])
+    assert len(result["images"]) == 10 and all(width > 0 and alt > 0 for width, alt in result["images"])
     assert len(result["videos"]) == 1 and all(
         state >= 1 and width > 0 for state, width, _ in result["videos"]
     )
     assert result["width"][0] <= result["width"][1]  # no sideways scrolling of the page on a phone
     assert result["sorted"] == ["bc", "vdd", "teacher-10", "teacher-100"] and result["order"] == "descending"
+    assert result["generators"] == ["floor", "teacher-1", "smt", "teacher-35", "sid"]  # the floor stays
     assert np.asarray(Image.open(shot).convert("L")).std() > 10
 
 

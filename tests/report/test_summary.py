@@ -107,3 +107,27 @@ def test_commits_are_one_word_where_they_agree() -> None:
 def test_another_reference(run_folder: Path) -> None:
     first = summarize(run_folder, "bc")["controllers"][0]
     assert first["name"] == "bc" and first["paired_vs_teacher"]["difference"] == 0.0
+
+
+def test_images_are_null_without_any(run_folder: Path) -> None:
+    assert summarize(run_folder)["images"] is None
+
+
+def test_images_stand_beside_their_floor(pristine_run: Path, pristine_pictures: Path) -> None:
+    summary = summarize(pristine_run, pictures=pristine_pictures)
+    images = json.loads(json.dumps(summary["images"], allow_nan=False))
+    assert (images["task"], images["metric"], images["n"], images["teacher"]) == (
+        "fmnist", "FMNIST-FD", 5000, "teacher-35",
+    )  # fmt: skip
+    assert images["floor"]["fd"] == 0.11
+    smt = images["generators"][2]
+    assert (smt["name"], smt["method"], smt["calls"], smt["parameters"]) == ("smt", "SMT", 1, 760_000)
+    assert (smt["scores"]["fd"], smt["scores"]["fd_to_teacher"]) == (4.7, 3.1)
+    assert (smt["train_seconds"], smt["cpu_ms_per_image"], smt["baseline_of"]) == (2300.0, 1.9, None)
+
+
+def test_a_run_of_images_alone_has_every_key(run_folder: Path, pristine_pictures: Path) -> None:
+    alone, full = summarize(pristine_pictures), summarize(run_folder)
+    assert list(alone) == list(full)
+    assert (alone["task"], alone["controllers"], alone["episodes"]) == ("fmnist", [], None)
+    assert alone["domains"]["columns"][0]["domain"] == "fmnist"

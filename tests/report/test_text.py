@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stillhand.report.summary import summarize
-from stillhand.report.text import controllers_text
+from stillhand.report.text import controllers_text, images_text
 
 
 def test_every_controller_has_an_aligned_line(run_folder: Path) -> None:
@@ -34,3 +34,30 @@ def test_what_was_not_measured_is_a_dash(run_folder: Path) -> None:
     assert line.split()[-4:] == ["-"] * 4
     (run_folder / "latency.json").unlink()
     assert "takes" not in controllers_text(summarize(run_folder))
+
+
+def test_images_have_their_floor_first(pristine_pictures: Path) -> None:
+    images = summarize(pristine_pictures)["images"]
+    lines = images_text(images).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert [line.split()[0] for line in lines] == [
+        "generator",
+        "floor",
+        "teacher-35",
+        "sid",
+        "smt",
+        "teacher-1",
+    ]
+    assert lines[1].split()[1:] == ["0.110", "0.0003", "-", "0.800", "0.900", "0.930", "-", "-", "-"]
+    assert lines[3].split() == [
+        "sid",
+        "2.40",
+        "0.0060",
+        "1.10",
+        "0.800",
+        "0.600",
+        "0.930",
+        "1",
+        "1.9",
+        "2300",
+    ]

@@ -31,6 +31,12 @@ def test_a_column_holds_the_first_images_of_its_class() -> None:
     assert (shown[2:4, 3:6] == 6).all()
 
 
+def test_what_is_beyond_eight_rows_is_left_out() -> None:
+    spec = ImageSpec("x", 1, 2, 2, classes=2, peak=255)
+    labels = np.zeros(11, np.int64)
+    assert grid(spec, numbered(spec, labels), labels)[::2, 0, 0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
 def test_the_peak_is_white_and_colours_stay() -> None:
     assert grid(GREY, np.full((1, 1, 2, 3), 16, np.uint8), np.array([0]))[0, 0] == 255
     spec = ImageSpec("cifar10", 3, 4, 4, classes=20, peak=255)

@@ -67,7 +67,8 @@ def test_only_options_that_the_stage_can_run_with(helps: dict[str, str]) -> None
     offered = {stage: {key.split("=")[0] for key in rows(text)} & GROUPS for stage, text in helps.items()}
     assert offered == {
         "collect": {"task"}, "train": {"task", "policy", "method"}, "distill": {"task", "policy", "method"},
-        "rollout": {"task", "policy", "controllers"}, "report": {"task", "policy"}, "bench": set(),
+        "rollout": {"task", "policy", "controllers"}, "report": {"task", "policy", "image"},
+        "generate": {"task", "image", "generators"}, "bench": set(),
         "table": {"table"},
     }  # fmt: skip
     for text in helps.values():

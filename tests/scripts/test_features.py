@@ -1,12 +1,18 @@
 """The stage that trains a feature network: complete files, the same ones again, and what it refuses."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stillhand.datasets.pixels import Digits
-from stillhand.images.features import load_features
+import torch
+
+from stillhand.core.settings import Settings
+from stillhand.core.training import TrainState, optimize
+from stillhand.datasets.pixels import Digits, ImageLoader
+from stillhand.images.features import FeatureNet, classification_loss, load_features
+from stillhand.scripts.features import fit
 
 SMALL = ("task=digits", "channels=[8,8]", "feature_dim=6", "training.steps=15", "training.warmup_steps=2")
 
@@ -29,6 +35,22 @@ def test_a_seed_gives_the_same_file_twice(tmp_path: Path, stage: Callable[..., A
     assert card["dataset"]["train"] == train.fingerprint
     assert 0 < card["test_accuracy"] < 1
     assert str(tmp_path) not in json.dumps(card)
+
+
+def test_the_average_of_the_weights_is_kept() -> None:
+    train, _ = Digits().read()
+    torch.manual_seed(0)
+    net = FeatureNet(train.spec, (8, 8), 6)
+    other, loader = copy.deepcopy(net), ImageLoader(train, 16, seed=0)
+    settings = Settings(steps=4, warmup_steps=0)
+    fit(net, loader, settings)
+    state = TrainState(other, settings)
+    for _ in optimize(state, lambda step: (classification_loss(other, loader.batch(step)), {}), settings):
+        pass
+    models = (net, state.average, other)
+    kept, average, last = (torch.cat([p.flatten() for p in model.parameters()]) for model in models)
+    assert torch.equal(kept, average)
+    assert not torch.equal(kept, last)
 
 
 def test_what_is_wrong_is_said_before_anything_is_written(

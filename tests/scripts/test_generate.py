@@ -152,7 +152,7 @@ def _features(run: Path, name: str, train: Images, net: FeatureNet, found: dict[
             "intervals": 18,
             "solver": {"_target_": "stillhand.core.diffusion.samplers.heun", "_partial_": True},
         }
-    model = generation.load(name, entry, run, train).model
+    (model,) = generation.load(name, entry, run, train).models
     labels = torch.arange(N) % 10
     return embed(net, sample_images(model, labels, found["generation"]["seed"], 100).numpy()).features
 
@@ -189,6 +189,7 @@ def test_without_the_teacher_there_is_no_distance_to_it(run: Path, stage: Callab
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (("task=avoiding",), ("task=avoiding has no images",)),
         (("n=99",), ("n must be at least 100, got 99",)),
         (("n=5000",), ("n=5000", "as many training images", "digits")),
         (("only=[sidd]",), ("no generator ['sidd']", "'sid'")),

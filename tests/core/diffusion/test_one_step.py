@@ -46,9 +46,7 @@ def test_with_a_least_level_it_is_the_consistency_map() -> None:
 
 def test_near_its_boundary_it_answers_what_it_is_given() -> None:
     z, cond = inputs()
-    torch.testing.assert_close(
-        generator(sigma_init=1.0, sigma_min=1 - 1e-6)(z, cond), z, rtol=0, atol=1e-4
-    )
+    torch.testing.assert_close(generator(sigma_init=1.0, sigma_min=1 - 1e-6)(z, cond), z, rtol=0, atol=1e-4)
 
 
 def test_without_noise_the_draw_is_ignored() -> None:
@@ -65,7 +63,8 @@ def test_keeps_the_numbers_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sigma_init", "sigma_min"), [(0.0, 0.0), (-1.0, 0.0), (1.0, 1.0), (1.0, -0.1), (math.inf, 0.0), (math.nan, 0.0)]
+    ("sigma_init", "sigma_min"),
+    [(0.0, 0.0), (-1.0, 0.0), (1.0, 1.0), (1.0, -0.1), (math.inf, 0.0), (math.nan, 0.0)],
 )
 def test_refuses_levels_out_of_order(sigma_init: float, sigma_min: float) -> None:
     with pytest.raises(ValueError, match=f"sigma_min < sigma_init < inf, got {sigma_min} and {sigma_init}"):

@@ -1,0 +1,289 @@
+"""Image generators of a run: loaded from its checkpoints, sampled, scored, and written with their origin.
+
+    RUN/generated/NAME/{generator.json, grid.png}     RUN/generated/{floor.json, real.png}
+
+Labels are dealt round by round, so every class is asked for equally often. The teacher draws other noise than
+everyone else: a student that maps noise as its teacher does would otherwise seem to have its law.
+"""
+
+import json
+import os
+import time
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64, UInt8
+
+from stillhand.core.checkpoint import Card, steps, write_text
+from stillhand.datasets.pixels import Images, ImageSpec
+from stillhand.datasets.schema import Array
+from stillhand.images import checkpoint, inception
+from stillhand.images.base import ImageModel
+from stillhand.images.features import Embedded, FeatureNet, embed, load_features, read_card
+from stillhand.images.metrics import compare, frechet, metric_name
+from stillhand.images.sampling import sample_images
+from stillhand.images.teacher import ImageDiffusion
+from stillhand.report.generated import FOLDER, TEACHER
+from stillhand.report.records import read_json
+from stillhand.scripts import entries
+from stillhand.scripts.drawing import write_grid
+
+BATCH_ROWS = 100
+TEACHER_OFFSET = 1_000_000  # between the teacher's seed of noise and that of the others
+FEATURES = "features.npy"
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Models ready to generate, their entry of the group, and the card of the last one's checkpoint.
+
+    There is one model, or with `late` several of one training, the earliest first.
+    """
+
+    name: str
+    entry: Mapping[str, Any]
+    models: tuple[ImageModel, ...]
+    card: Card
+    calls: int
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What all generators are compared with: features of the test split, and how many images each makes.
+
+    Args:
+        net: Feature network of the image set.
+        digest: Of its weights.
+        train, test: Splits; the floor comes from the first, the reference is the second.
+        reference: Features of the test split.
+        fid_weights: Of Inception, where they are on disk.
+        n: Images per generator.
+        seed: Of noise, of the floor's images and of the scores' subsets.
+    """
+
+    net: FeatureNet
+    digest: str
+    train: Images
+    test: Images
+    reference: Embedded
+    fid_weights: Path | None
+    n: int
+    seed: int
+
+    @classmethod
+    def prepare(cls, train: Images, test: Images, n: int, seed: int) -> "Judge":
+        """Load the features of the image set and look at its test split.
+
+        Raises:
+            ValueError: If there are no features for this set, or fewer training images than n.
+        """
+        spec = train.spec
+        available = int(np.bincount(train.labels, minlength=spec.classes).min()) * spec.classes
+        if n > available:
+            raise ValueError(
+                f"n={n}, but the floor needs as many training images, and {spec.name} has {available} with "
+                "all classes equally often"
+            )
+        net = load_features(spec)
+        (digest,) = read_card(spec.name)["files"].values()
+        return cls(net, digest, train, test, embed(net, test.pixels), inception.weights(), n, seed)
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What the images are."""
+        return self.train.spec
+
+    @property
+    def labels(self) -> Int64[Array, " n"]:
+        """Classes asked for: 0, 1, ..., again and again."""
+        return np.arange(self.n) % self.spec.classes
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What results must share to be compared."""
+        return {
+            "dataset": self.train.fingerprint,
+            "metric": metric_name(self.spec),
+            "features": self.digest[:16],
+            "n": self.n,
+        }
+
+    def fid(self, pixels: UInt8[Array, "n c y x"]) -> float | None:
+        """FID against the training images, as papers take it; None without Inception's weights."""
+        if self.fid_weights is None:
+            return None
+        return inception.inception_fid(self.train, pixels, self.fid_weights)
+
+    def scores(self, embedded: Embedded) -> dict[str, float]:
+        """Of images made for `labels`."""
+        return compare(self.reference, embedded, self.labels, self.spec.classes, self.seed)
+
+
+def load(name: str, entry: Mapping[str, Any], run: Path, train: Images) -> Generator:
+    """Read a generator's checkpoint and set how it samples.
+
+    Raises:
+        ValueError: If the checkpoint is missing, broken, of other images or trained on other data; or if
+            sampling does not apply.
+    """
+    late = [_load_one(name, entry, path, train) for path in _late(name, entry, run)]
+    models, cards = zip(*late, strict=True)
+    zero = torch.zeros(1, dtype=torch.int64)
+    last = models[-1]
+    calls = entries.count_calls(last.backbone(), lambda: sample_images(last, zero, seed=0, batch_rows=1))
+    return Generator(name, entry, models, cards[-1], calls)
+
+
+def _late(name: str, entry: Mapping[str, Any], run: Path) -> list[Path]:
+    """The last checkpoints of a training, as many as the entry asks for."""
+    folder, late = run / entry["checkpoint"], entry.get("late") or 1
+    if late == 1:
+        return [folder]
+    kept = steps(folder)
+    if not 1 <= late <= len(kept):
+        raise ValueError(
+            f"generators.{name}.late={late}, but {folder} has {len(kept)} checkpoints; train with keep={late}"
+        )
+    return kept[-late:]
+
+
+def _load_one(name: str, entry: Mapping[str, Any], path: Path, train: Images) -> tuple[ImageModel, Card]:
+    model, found = checkpoint.load(path, train.spec)
+    learnt = found.card["dataset"]["fingerprint"]
+    if learnt != train.fingerprint:
+        raise ValueError(
+            f"{found.folder}: trained on the images {learnt}, but the task's have the fingerprint "
+            f"{train.fingerprint}; it cannot be judged by them"
+        )
+    sampling = entry.get("sampling")
+    if sampling is not None:
+        if not isinstance(model, ImageDiffusion):
+            raise ValueError(f"generators.{name}.sampling: {type(model).__name__} does not sample")
+        model.sampling = entries.resampled(model.sampling, f"generators.{name}.sampling", sampling)
+    return model, found.card
+
+
+def check_others(run: Path, names: Container[str], judge: Judge) -> None:
+    """Results that stay must have been made and scored alike.
+
+    Raises:
+        ValueError: Names the generator and what differs.
+    """
+    for path in sorted((run / FOLDER).glob("*/generator.json")):
+        if path.parent.name in names:
+            continue
+        record = read_json(path)
+        there = {**record, **record.get("generation", {})}
+        for key, value in judge.conditions.items():
+            if there.get(key) != value:
+                raise ValueError(
+                    f"{path} has {key}={there.get(key)!r}, this run {value!r}; such results do not compare: "
+                    "generate all again, or remove that folder"
+                )
+
+
+def write_floor(judge: Judge, run: Path) -> None:
+    """Score as many training images as a generator makes, and show the test split's first."""
+    home = run / FOLDER
+    home.mkdir(exist_ok=True)
+    scores = judge.scores(embed(judge.net, judge.train.pixels[real_sample(judge)]))
+    record = {
+        "metric": metric_name(judge.spec),
+        "n": judge.n,
+        "reference": f"test split, {len(judge.test)} images",
+        "scores": scores,
+        "features": judge.digest[:16],
+    }
+    write_text(home / "floor.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_grid(home / "real.png", judge.spec, judge.test.pixels, judge.test.labels)
+    print(f"floor: {record['metric']} {scores['fd']:.4g} for {judge.n} training images")
+
+
+def real_sample(judge: Judge) -> Int64[Array, " n"]:
+    """Numbers of n different training images, of the classes of `labels` in their order."""
+    rng = np.random.default_rng(judge.seed)
+    chosen = np.empty(judge.n, np.int64)
+    for label in range(judge.spec.classes):
+        places = judge.labels == label
+        own = np.flatnonzero(judge.train.labels == label)
+        chosen[places] = rng.choice(own, int(places.sum()), replace=False)
+    return chosen
+
+
+def generate(generator: Generator, judge: Judge, run: Path) -> None:
+    """Sample and score one generator; the teacher's features stay for those that follow.
+
+    Scores of several late checkpoints are averaged; the grid is the last one's.
+    """
+    seed = judge.seed + (TEACHER_OFFSET if generator.name == TEACHER else 0)
+    home = run / FOLDER / generator.name
+    home.mkdir(parents=True, exist_ok=True)
+    late = []
+    for model in generator.models:
+        pixels, cpu_ms = _sample(model, judge.labels, seed)
+        embedded = embed(judge.net, pixels)
+        late.append({**judge.scores(embedded), "fd_to_teacher": _to_teacher(generator, embedded, judge, run)})
+    if generator.name == TEACHER:
+        _write_array(home / FEATURES, embedded.features)
+    write_grid(home / "grid.png", judge.spec, pixels, judge.labels)
+    scores = {key: _mean([one[key] for one in late]) for key in late[0]}
+    record = {
+        "name": generator.name,
+        "calls": generator.calls,
+        **entries.origin(generator.card, generator.entry, generator.models[-1]),
+        "task": judge.spec.name,
+        "metric": metric_name(judge.spec),
+        "generation": _conditions(generator.models[-1], judge, seed, cpu_ms),
+        "scores": scores,
+        "late": late,
+        "inception_fid": judge.fid(pixels),
+        "features": judge.digest[:16],
+    }
+    write_text(home / "generator.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
+    print(f"{generator.name}: {record['metric']} {scores['fd']:.4g}, recall {scores['recall']:.3f}")
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Over checkpoints; None where one is not known."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def _sample(
+    model: ImageModel, labels: Int64[Array, " n"], seed: int
+) -> tuple[UInt8[Array, "n c y x"], float]:
+    """Images, and CPU milliseconds for each."""
+    begun = time.process_time()
+    pixels: Array = sample_images(model, torch.from_numpy(labels), seed, BATCH_ROWS).numpy()
+    return pixels, 1000 * (time.process_time() - begun) / len(labels)
+
+
+def _conditions(model: ImageModel, judge: Judge, seed: int, cpu_ms: float) -> dict[str, Any]:
+    return {
+        "n": judge.n,
+        "seed": seed,
+        "sampling": entries.described(model.sampling) if isinstance(model, ImageDiffusion) else None,
+        "cpu_ms_per_image": round(cpu_ms, 4),
+        "batch_rows": BATCH_ROWS,
+    }
+
+
+def _to_teacher(generator: Generator, embedded: Embedded, judge: Judge, run: Path) -> float | None:
+    """Distance to the teacher's samples of this run; None where it was not sampled, or is meant itself."""
+    home = run / FOLDER / TEACHER
+    if generator.name == TEACHER or not (home / "generator.json").is_file():
+        return None
+    features: Float64[Array, "m d"] = np.load(home / FEATURES, allow_pickle=False).astype(np.float64)
+    return frechet(features, embedded.features) if len(features) == judge.n else None
+
+
+def _write_array(path: Path, features: Float64[Array, "n d"]) -> None:
+    """Replace a file atomically; the network made these numbers in float32, which loses nothing."""
+    hidden = path.with_name(f".{path.name}.writing")
+    with hidden.open("wb") as file:
+        np.save(file, features.astype(np.float32), allow_pickle=False)
+    os.replace(hidden, path)

@@ -1,0 +1,106 @@
+"""A published table of image generators: `stillhand table fmnist`, from the data set to Markdown.
+
+One teacher for all; every student trained once per seed; every generator scored on the same terms in one run
+of `generate`. Trainings continue where they were interrupted. Writes docs/benchmarks/NAME.json, .md and .png.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from stillhand.core.checkpoint import write_text
+from stillhand.report.generated import FOLDER, Generated, load_generated
+from stillhand.report.image_table import markdown, rows_of
+from stillhand.scripts.stage import commit, device
+
+Command = list[str]
+GAP_PX = 12
+
+
+def write(
+    settings: dict[str, Any], run_all: Callable[[Sequence[Command], int], None], root: Path, out: Path
+) -> None:
+    """Run whatever the table lacks, then write it.
+
+    Args:
+        settings: Of the stage `table`.
+        run_all: Runs stages, so many at a time.
+        root: Folder of the runs.
+        out: Path of the results without suffix.
+    """
+    table, extra = settings["table"], settings["overrides"] or []
+    run_all([_shared(table, root, extra)], 1)
+    run_all(trainings(table, root, extra), settings["processes"])
+    common = [f"task={table['task']}", f"generators={table['generators']}", f"run={root}"]
+    more = settings["rollout_overrides"] or []
+    run_all([["generate", *common, *table["generate"], *more]], 1)
+    generated = load_generated(root)
+    rows = rows_of(generated)
+    about = {"device": device(), "commit": commit(), "command": " ".join(sys.argv), "rows": rows}
+    write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
+    metric = generated.floor.metric
+    write_text(out.with_suffix(".md"), markdown(table["title"], metric, rows, notes(table, generated, about)))
+    grids = [root / FOLDER / "real.png", *(root / FOLDER / name / "grid.png" for name in table["pictured"])]
+    side_by_side(grids, out.with_suffix(".png"))
+    print(f"wrote {out.with_suffix('.json')}, .md and .png")
+
+
+def _shared(table: dict[str, Any], root: Path, extra: Sequence[str]) -> Command:
+    return ["train", f"task={table['task']}", *table["teacher"], f"run={root}", *extra]
+
+
+def trainings(table: dict[str, Any], root: Path, extra: Sequence[str]) -> list[Command]:
+    """One command per method and seed; the longest methods first, so that no process ends alone."""
+    return [
+        [
+            stage,
+            f"task={table['task']}",
+            *overrides,
+            f"seed={seed}",
+            *_places(stage, root, name, seed),
+            *extra,
+        ]
+        for stage in ("train", "distill")
+        for name, overrides in table[stage].items()
+        for seed in table["seeds"]
+    ]
+
+
+def _places(stage: str, root: Path, name: str, seed: int) -> Command:
+    teacher = [f"teacher={root / 'diffusion'}"] if stage == "distill" else []
+    return [f"run={root}", f"out={root / f'{name}-s{seed}'}", *teacher]
+
+
+def side_by_side(paths: Sequence[Path], out: Path) -> None:
+    """The upper halves of sample grids in one row, as one PNG."""
+    grids = [Image.open(path) for path in paths]
+    width, height = grids[0].width, grids[0].height // 2
+    whole = Image.new(grids[0].mode, (len(grids) * (width + GAP_PX) - GAP_PX, height), 255)
+    for place, grid in enumerate(grids):
+        whole.paste(grid.crop((0, 0, width, height)), (place * (width + GAP_PX), 0))
+    whole.save(out, optimize=True)
+
+
+def notes(table: dict[str, Any], generated: Generated, about: dict[str, Any]) -> list[str]:
+    """What a reader must know of the numbers."""
+    floor, teacher = generated.floor, generated.generators[0]
+    return [
+        f"Students: training seeds {', '.join(map(str, table['seeds']))}, one teacher "
+        f"(seed {teacher.seed}, {teacher.train_seconds:,.0f} CPU s); {about['device']}, one thread. "
+        f"Commit {about['commit']}. Made by `{about['command']}`.",
+        "",
+        f"{floor.metric} is a Frechet distance on features of a small network of this project "
+        "(images/weights), computed in float64; it is not FID and compares with no number outside this page. "
+        f"{floor.n} generated images against the {floor.reference}; the first line has as many training images: "
+        "no generator can be expected below it. A student's score is the mean over its last "
+        f"{table['late']} checkpoints, then over training seeds; brackets hold the range over seeds. "
+        "Another draw of images moves a distance by about 4 %.",
+        "",
+        "KD: kernel distance, unbiased, so it may be negative. Precision, recall: shares of one set's images "
+        "inside the other's manifold. Class consistency: share of images that the feature network puts in the "
+        "class asked for. A student's training seconds leave out its teacher.",
+    ]
