@@ -2,7 +2,7 @@
 
     rows  {name, metric, value, low, high, n, seeds, config, commit}
 
-Generators are named NAME-SEED; those of one NAME are one line, whose value is the mean over training seeds
+Generators are named NAME-sSEED; those of one NAME are one line, whose value is the mean over training seeds
 and low and high their range. A name without a number was trained once. The floor and the teacher stand
 first, and every distance is given beside its ratio to the teacher's: ties and defeats are printed.
 """
@@ -57,8 +57,16 @@ def stem(name: str) -> str:
 
 
 def _floor_row(generated: Generated, metric: str, value: float) -> Row:
-    ends = {"value": value, "low": value, "high": value}
-    return {"name": "real images", "metric": metric, **ends, "n": generated.floor.n, "seeds": []}
+    scored = [one.commit for one in generated.generators]
+    return {
+        "name": "real images",
+        "metric": metric,
+        **_spread([value]),
+        "n": generated.floor.n,
+        "seeds": [],
+        "config": {"reference": generated.floor.reference},
+        "commit": commits(scored, scored, "generation"),
+    }
 
 
 def _rows(name: str, group: Sequence[Generator], teacher: Generator) -> list[Row]:

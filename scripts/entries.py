@@ -1,8 +1,9 @@
 """Entries of the groups `controllers` and `generators`: which checkpoint, under what name, sampled how.
 
-    NAME: {checkpoint: FOLDER, method: TEXT, sampling: {...} | null, baseline_of: NAME | null, late: K | null}
+    NAME: {checkpoint: FOLDER, method: TEXT, sampling: {...} | null, baseline_of: NAME | null}
 
-Both stages that try trained models read them here, and say alike what a model is and where it came from.
+A generator may also have late: K, the mean over its last K checkpoints. Both stages that try trained models
+read entries here, and say alike what a model is and where it came from.
 """
 
 import dataclasses
@@ -25,8 +26,8 @@ KEYS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(REQUIRED, (str, "a text")),
     "sampling": (Mapping | None, "a mapping or null"),
     "baseline_of": (str | None, "a text or null"),
-    "late": (int | None, "a number or null"),  # generators: the mean over the last K checkpoints
 }
+OWN: dict[str, dict[str, tuple[Any, str]]] = {"generators": {"late": (int | None, "a whole number or null")}}
 
 
 def choose(group: str, entries: Mapping[str, Any], only: Sequence[str]) -> dict[str, Any]:
@@ -40,8 +41,9 @@ def choose(group: str, entries: Mapping[str, Any], only: Sequence[str]) -> dict[
     Raises:
         ValueError: If `only` names one that is not there, or an entry has a wrong, mistyped or missing key.
     """
+    keys = {**KEYS, **OWN.get(group, {})}
     for name, entry in entries.items():
-        _check_entry(f"{group}.{name}", entry)
+        _check_entry(f"{group}.{name}", entry, keys)
     unknown = sorted(set(only) - set(entries))
     if unknown:
         kind = group.removesuffix("s")
@@ -49,18 +51,21 @@ def choose(group: str, entries: Mapping[str, Any], only: Sequence[str]) -> dict[
     return {name: entry for name, entry in entries.items() if not only or name in only}
 
 
-def _check_entry(where: str, entry: object) -> None:
-    expected = "expected the keys checkpoint and method, optionally sampling, baseline_of and late"
+def _check_entry(where: str, entry: object, keys: Mapping[str, tuple[Any, str]]) -> None:
+    optional = [key for key in keys if key not in REQUIRED]
+    expected = f"expected the keys checkpoint and method, optionally {', '.join(optional)}"
     if not isinstance(entry, Mapping):
         raise ValueError(f"{where} is {entry!r}; {expected}")
-    if unknown := sorted(set(entry) - set(KEYS)):
+    if unknown := sorted(set(entry) - set(keys)):
         raise ValueError(f"{where} has {unknown}; {expected}")
     if missing := [key for key in REQUIRED if key not in entry]:
         raise ValueError(f"{where} lacks {missing}; {expected}")
     for key, value in entry.items():
-        kind, words = KEYS[key]
-        if not isinstance(value, kind):
+        kind, words = keys[key]
+        if not isinstance(value, kind) or isinstance(value, bool):  # Python counts true as the number 1
             raise ValueError(f"{where}.{key} must be {words}, got {value!r}")
+    if (late := entry.get("late")) is not None and late < 1:
+        raise ValueError(f"{where}.late must be at least 1, got {late}")
 
 
 def resampled(present: Sampling, where: str, changes: Mapping[str, Any]) -> Sampling:

@@ -144,7 +144,7 @@ def _late(name: str, entry: Mapping[str, Any], run: Path) -> list[Path]:
     if late == 1:
         return [folder]
     kept = steps(folder)
-    if not 1 <= late <= len(kept):
+    if len(kept) < late:
         raise ValueError(
             f"generators.{name}.late={late}, but {folder} has {len(kept)} checkpoints; train with keep={late}"
         )

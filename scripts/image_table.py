@@ -16,6 +16,7 @@ from stillhand.core.checkpoint import write_text
 from stillhand.report.generated import FOLDER, Generated, load_generated
 from stillhand.report.image_table import markdown, rows_of
 from stillhand.scripts.stage import commit, device
+from stillhand.scripts.table import commits_of, uncommitted
 
 Command = list[str]
 GAP_PX = 12
@@ -35,7 +36,7 @@ def write(
     table, extra = settings["table"], settings["overrides"] or []
     run_all([_shared(table, root, extra)], 1)
     run_all(trainings(table, root, extra), settings["processes"])
-    common = [f"task={table['task']}", f"generators={table['generators']}", f"run={root}"]
+    common = [*_domain(table), f"generators={table['generators']}", f"run={root}"]
     more = settings["rollout_overrides"] or []
     run_all([["generate", *common, *table["generate"], *more]], 1)
     generated = load_generated(root)
@@ -50,20 +51,18 @@ def write(
 
 
 def _shared(table: dict[str, Any], root: Path, extra: Sequence[str]) -> Command:
-    return ["train", f"task={table['task']}", *table["teacher"], f"run={root}", *extra]
+    return ["train", *_domain(table), *table["teacher"], f"run={root}", *extra]
+
+
+def _domain(table: dict[str, Any]) -> Command:
+    return [f"task={table['task']}", f"image={table['image']}"]
 
 
 def trainings(table: dict[str, Any], root: Path, extra: Sequence[str]) -> list[Command]:
     """One command per method and seed; the longest methods first, so that no process ends alone."""
+    common = _domain(table)
     return [
-        [
-            stage,
-            f"task={table['task']}",
-            *overrides,
-            f"seed={seed}",
-            *_places(stage, root, name, seed),
-            *extra,
-        ]
+        [stage, *common, *overrides, f"seed={seed}", *_places(stage, root, name, seed), *extra]
         for stage in ("train", "distill")
         for name, overrides in table[stage].items()
         for seed in table["seeds"]
@@ -79,7 +78,7 @@ def side_by_side(paths: Sequence[Path], out: Path) -> None:
     """The upper halves of sample grids in one row, as one PNG."""
     grids = [Image.open(path) for path in paths]
     width, height = grids[0].width, grids[0].height // 2
-    whole = Image.new(grids[0].mode, (len(grids) * (width + GAP_PX) - GAP_PX, height), 255)
+    whole = Image.new(grids[0].mode, (len(grids) * (width + GAP_PX) - GAP_PX, height), "white")
     for place, grid in enumerate(grids):
         whole.paste(grid.crop((0, 0, width, height)), (place * (width + GAP_PX), 0))
     whole.save(out, optimize=True)
@@ -90,17 +89,18 @@ def notes(table: dict[str, Any], generated: Generated, about: dict[str, Any]) ->
     floor, teacher = generated.floor, generated.generators[0]
     return [
         f"Students: training seeds {', '.join(map(str, table['seeds']))}, one teacher "
-        f"(seed {teacher.seed}, {teacher.train_seconds:,.0f} CPU s); {about['device']}, one thread. "
-        f"Commit {about['commit']}. Made by `{about['command']}`.",
+        f"(seed {teacher.seed}, {teacher.train_seconds:,.0f} CPU s); {about['device']}, one thread; "
+        f"{commits_of(about)}. Made by `{about['command']}`.",
         "",
+        *uncommitted(about),
         f"{floor.metric} is a Frechet distance on features of a small network of this project "
         "(images/weights), computed in float64; it is not FID and compares with no number outside this page. "
-        f"{floor.n} generated images against the {floor.reference}; the first line has as many training images: "
-        "no generator can be expected below it. A student's score is the mean over its last "
+        f"{floor.n} generated images against the {floor.reference}; the first line has as many training "
+        "images: no generator can be expected below it. A student's score is the mean over its last "
         f"{table['late']} checkpoints, then over training seeds; brackets hold the range over seeds. "
         "Another draw of images moves a distance by about 4 %.",
         "",
         "KD: kernel distance, unbiased, so it may be negative. Precision, recall: shares of one set's images "
-        "inside the other's manifold. Class consistency: share of images that the feature network puts in the "
-        "class asked for. A student's training seconds leave out its teacher.",
+        "inside the other's manifold. Class consistency: share of images that the feature network puts in "
+        "the class asked for. A student's training seconds leave out its teacher.",
     ]

@@ -89,7 +89,13 @@ class Run:
 def seeded(run: Run, objective: Objective) -> Callable[[int], tuple[Tensor, Info]]:
     """The objective with the random stream of each step."""
     generator = torch.Generator(run.device)
-    return lambda step: objective(step, generator.manual_seed(derived_seed(run.seed, step)))
+
+    def with_stream(step: int) -> tuple[Tensor, Info]:
+        seed = derived_seed(run.seed, step)
+        torch.manual_seed(seed)  # dropout knows no other stream
+        return objective(step, generator.manual_seed(seed))
+
+    return with_stream
 
 
 def run_of(config: dict[str, Any], described: checkpoint.Card, data: checkpoint.Card) -> Run:

@@ -7,7 +7,7 @@ a time, and continue where they were interrupted. Writes docs/benchmarks/NAME.js
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,10 +128,10 @@ def picture(run: "Run", demonstrations: "Demonstrations", names: Sequence[str]) 
 def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
     """What a reader must know of the numbers."""
     return [
-        f"Training seeds {', '.join(map(str, table['seeds']))}; {_commits(about)}; {about['device']}, "
+        f"Training seeds {', '.join(map(str, table['seeds']))}; {commits_of(about)}; {about['device']}, "
         "one thread. Made by `" + about["command"] + "`.",
         "",
-        *_uncommitted(about),
+        *uncommitted(about),
         "All training seeds learn from the same demonstrations and play the same ledger: the same starts, "
         "and in every episode the same randomness. Brackets hold the 95 % interval, and after the word seeds "
         "the range of the single seeds' values.",
@@ -149,14 +149,15 @@ def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
     ]
 
 
-def _commits(about: dict[str, Any]) -> str:
-    """The commits of the rows, and that of the table where it is another."""
+def commits_of(about: Mapping[str, Any]) -> str:
+    """The commits of the rows, and that of the table where it is another, for its notes."""
     found = list(dict.fromkeys(row["commit"] or "unknown" for row in about["rows"]))
     table = [] if found == [about["commit"]] else [f"table {about['commit']}"]
     return "commit " + "; ".join([*found, *table])
 
 
-def _uncommitted(about: dict[str, Any]) -> list[str]:
+def uncommitted(about: Mapping[str, Any]) -> list[str]:
+    """What the notes say of code that was not committed; nothing if all of it was."""
     commits = [about["commit"], *(row["commit"] or "" for row in about["rows"])]
     if not any("-dirty" in commit for commit in commits):
         return []

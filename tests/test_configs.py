@@ -8,19 +8,32 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from stillhand.core import construct
-from stillhand.policies import checkpoint
-from stillhand.scripts import students, tasks
+from stillhand.images import checkpoint as images
+from stillhand.policies import checkpoint as policies
+from stillhand.scripts import entries, image_sets, students, tasks
 from stillhand.scripts.stage import check_method
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 STAGES = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "common")
-OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in CONFIGS.glob("*/*.yaml"))
+TUNED = sorted(path.stem for path in (CONFIGS / "tuned").glob("*.yaml"))  # options of no group
+OPTIONS = sorted(
+    f"{path.parent.name}={path.stem}" for path in CONFIGS.glob("*/*.yaml") if path.stem not in TUNED
+)
 NEEDS = {"bench": ("name=data",), "table": ("table=avoiding",)}  # stages without a default for everything
-ALLOWED = {**checkpoint.ALLOWED, **students.ALLOWED, **tasks.ALLOWED}
+ALLOWED = {
+    **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,
+    **entries.SOLVERS,
+}  # fmt: skip
+TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
+METHODS = {
+    "train": ("diffusion", "em", "mip", "regression", "smt"),
+    "distill": ("cd", "dmd", "onedp_d", "onedp_s", "sid", "smd", "vdd"),
+}
+HOME = {"controllers": "rollout", "generators": "generate", "table": "table"}  # else train
+FOR_ACTIONS = {"em", "mip", "regression", "vdd"}
 
 
 def composed(stage: str, overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -65,28 +78,53 @@ def test_stage_composes_and_binds(stage: str) -> None:
     assert check(data, stage) >= (2 if "task" in data else 0)
 
 
-def stages_with(option: str) -> list[str]:
-    """The stages that accept an option of a group; a method belongs to `train` or to `distill`."""
-    accepted = []
-    for stage in STAGES:
-        try:
-            data = composed(stage, (option,))
-            if "distillation" in data:
-                check_method(stage, data)
-        except (HydraException, ValueError):
-            continue  # the stage has no such group, or the method is another stage's
-        check(data, f"{stage} {option}")
-        accepted.append(stage)
-    return accepted
+@pytest.mark.parametrize("option", [option for option in OPTIONS if not option.startswith("method=")])
+def test_every_option_composes_and_binds(option: str) -> None:
+    stage = HOME.get(option.split("=")[0], "train")
+    check(composed(stage, (option,)), f"{stage} {option}")
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_composes_and_binds_somewhere(option: str) -> None:
-    found = stages_with(option)
-    expected = {"task": "collect", "policy": "train", "controllers": "rollout", "table": "table"}
-    stage = expected.get(option.split("=")[0], "distill" if option == "method=vdd" else "train")
-    assert stage in found
-    assert ("train" in found) + ("distill" in found) < 2 or not option.startswith("method=")
+def test_every_method_is_listed_with_its_stage() -> None:
+    listed = sorted(f"method={name}" for names in METHODS.values() for name in names)
+    assert listed == [option for option in OPTIONS if option.startswith("method=")]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_method_composes_and_binds_with_every_task(task: str) -> None:
+    """One file per method: the task says which model it fills, and whose network."""
+    for stage, method in ((stage, name) for stage, names in METHODS.items() for name in names):
+        data = composed(stage, (f"task={task}", f"method={method}"))
+        check(data, f"{task} {method}")
+        check_method(stage, data)
+        with pytest.raises(ValueError, match=f"use stillhand {stage} method={method}"):
+            check_method("distill" if stage == "train" else "train", data)
+        assert data["name"] == method
+        assert data["out"] == f"runs/{task}/{data['task']['backbone']['name']}-seed0/{method}"
+        domain = "images" if "images" in data["task"] and method not in FOR_ACTIONS else "policies"
+        assert data["model"]["_target_"].split(".")[1] == domain
+        one_step = (data["distillation"] if stage == "distill" else data["scratch"]) or {}
+        assert (set(one_step) == {"method", "turns"}) == (
+            data["model"]["_target_"].rsplit(".")[-2] == "one_step"
+        )
+
+
+@pytest.mark.parametrize("stem", TUNED)
+def test_tuned_numbers_are_those_of_their_task_and_method_alone(stem: str) -> None:
+    """TASK_METHOD.yaml, or TASK_STAGE.yaml of a stage without methods."""
+    task, method = stem.split("_", 1)
+    stage = next((stage for stage, names in METHODS.items() if method in names), method)
+    words = (f"task={task}",) if stage == method else (f"task={task}", f"method={method}")
+    assert task in TASKS and stage in STAGES
+    own = OmegaConf.to_container(OmegaConf.load(CONFIGS / "tuned" / f"{stem}.yaml"))
+    data, other = composed(stage, words), composed(stage, (*words, "~tuned"))
+    assert contains(data, own) and not contains(other, own)
+
+
+def contains(data: Any, part: Any) -> bool:
+    """Every leaf of `part` stands in `data`."""
+    if isinstance(part, dict):
+        return isinstance(data, dict) and all(contains(data.get(k), v) for k, v in part.items())
+    return bool(data == part or (isinstance(part, str) and "${" in part))
 
 
 def test_the_check_finds_a_wrong_value_and_a_wrong_key() -> None:
@@ -98,18 +136,21 @@ def test_the_check_finds_a_wrong_value_and_a_wrong_key() -> None:
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("table=")])
 def test_every_run_of_a_table_composes_and_binds(option: str) -> None:
     table = composed("table", (option,))["table"]
+    own = (f"task={table['task']}",)
     for stage in ("train", "distill"):
         for run, overrides in table[stage].items():
-            check(composed(stage, tuple(overrides)), f"{option} {run}")
-    controllers = composed("rollout", (f"controllers={table['controllers']}",))["controllers"]
+            check(composed(stage, (*own, *overrides)), f"{option} {run}")
+    if "generators" in table:  # of images
+        check(composed("generate", (*own, f"generators={table['generators']}")), option)
+        return
+    controllers = composed("rollout", (*own, f"controllers={table['controllers']}"))["controllers"]
     assert {entry["checkpoint"] for entry in controllers.values()} <= {*table["train"], *table["distill"]}
     assert table["reference"] in controllers
 
 
 def test_controllers_name_methods_that_are_trained() -> None:
     data = composed("rollout", ())
-    trained = {composed("train", (o,))["name"] for o in OPTIONS if o[:7] == "method=" and o != "method=vdd"}
-    trained.add(composed("distill", ())["name"])
+    trained = {name for names in METHODS.values() for name in names}
     assert {entry["checkpoint"] for entry in data["controllers"].values()} <= trained
     baselines = {entry.get("baseline_of") for entry in data["controllers"].values()} - {None}
     assert baselines <= set(data["controllers"])

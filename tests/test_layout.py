@@ -31,7 +31,7 @@ TESTED_ELSEWHERE = {
     "scripts/report.py": "tests/scripts/test_pipeline.py",
     "scripts/bench.py": "tests/scripts/test_bench_data.py",
     "scripts/running.py": "tests/scripts/test_killed.py",
-    "scripts/students.py": "tests/scripts/test_pipeline.py",
+    "scripts/preparing.py": "tests/scripts/test_pictures.py",
     "scripts/tasks.py": "tests/test_configs.py",
 }
 

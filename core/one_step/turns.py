@@ -164,6 +164,8 @@ class Duel(Generic[C]):
 
     def _critic_turn(self, turn: int, rate: float) -> Metrics:
         assert self.critic is not None
+        self.players.generator.eval()
+        self.critic.model.train()
         examples = self.supply.examples(self._batch_number(turn))
         losses, info = self._under_autocast(self.method.critic_loss, self.players, examples, self._rng(turn))
         values = self._update(self.critic, losses, rate, {**_named(examples), **info})
@@ -171,6 +173,9 @@ class Duel(Generic[C]):
 
     def _generator_turn(self, rate: float) -> Metrics:
         turn = self.turns.critic_updates
+        self.players.generator.train()  # [SiD]: dropout acts on whoever learns, and on nobody else
+        if self.critic is not None:
+            self.critic.model.eval()
         examples = self.supply.examples(self._batch_number(turn))
         losses, info = self._under_autocast(
             self.method.generator_loss, self.players, examples, self._rng(turn)
@@ -213,7 +218,9 @@ class Duel(Generic[C]):
         return self.step * (self.turns.critic_updates + 1) + turn
 
     def _rng(self, turn: int) -> Generator:
-        return Generator(self.device).manual_seed(derived_seed(self.supply.seed, self.step, turn))
+        seed = derived_seed(self.supply.seed, self.step, turn)
+        torch.manual_seed(seed)  # dropout knows no other stream
+        return Generator(self.device).manual_seed(seed)
 
 
 def _named(examples: Examples) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stillhand.core import checkpoint
 from stillhand.core.settings import Settings
-from stillhand.core.training import TrainState, derived_seed, ema_decay, optimize
+from stillhand.core.training import Learner, TrainState, derived_seed, ema_decay, optimize
 
 Objective = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
@@ -143,3 +143,41 @@ def test_seeds_are_stable_and_have_a_stream_per_purpose() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
     # Pinned: another value would silently give every resumed run other batches.
     assert derived_seed(3, 14) == 1246379245482814388
+
+
+def test_a_learner_moves_its_own_model_alone() -> None:
+    """A loss through two networks moves one of them, and leaves no gradient in the other."""
+    one, other = network(0), network(1)
+    learner = Learner(one, Settings())
+    before = [p.detach().clone() for p in (*one.parameters(), *other.parameters())]
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    values = learner.update((one(x) * other(x)).mean(1), rate=0.1, clip_norm=9.0)
+    assert values["gradient_norm"] > 0
+    assert not any(torch.equal(p, q) for p, q in zip(one.parameters(), before[:4], strict=True))
+    assert all(torch.equal(p, q) for p, q in zip(other.parameters(), before[4:], strict=True))
+    assert all(p.grad is None for p in other.parameters())
+
+
+def test_betas_reach_the_optimizer() -> None:
+    """With both at 0 the first steps go by the sign of the gradient alone, the rate long."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1, bias=False)
+    learner = Learner(model, Settings(betas=(0.0, 0.0), weight_decay=0.0))
+    for slope in (1.0, -0.01):  # the second gradient is small and of the other sign
+        before = model.weight.detach().clone()
+        learner.update(model(torch.tensor([[slope, 2 * slope, -slope]])).squeeze(1), 0.1, 100.0)
+        expected = 0.1 * slope / abs(slope) * torch.tensor([[1.0, 1.0, -1.0]])
+        torch.testing.assert_close(before - model.weight.detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_restores_what_was_saved_before_the_first_step() -> None:
+    settings = Settings(steps=3, warmup_steps=1)
+    whole = TrainState(network(0), settings)
+    tensors, average = whole.tensors(), whole.average.state_dict()
+    assert {name.split(".")[0] for name in tensors} == {"model"}
+    saved = {k: v.clone() for k, v in tensors.items()}, {k: v.clone() for k, v in average.items()}
+    expected = list(optimize(whole, objective(whole.model), settings))
+    second = TrainState(network(1), settings)
+    second.restore(*saved, 0)
+    assert list(optimize(second, objective(second.model), settings)) == expected
+    assert same(second.tensors(), whole.tensors())

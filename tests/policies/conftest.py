@@ -19,6 +19,7 @@ from stillhand.datasets.schema import Batch, Spec
 from stillhand.policies.base import Border, ChunkPolicy
 from stillhand.policies.encoders import StateEncoder
 from stillhand.policies.mixture import MixturePolicy
+from stillhand.policies.one_step import OneStepPolicy
 from stillhand.policies.regression import RegressionPolicy
 from stillhand.policies.teacher import DiffusionPolicy
 
@@ -81,6 +82,12 @@ class Toy:
         head = partial(MixtureHead, experts=experts, covariance=covariance, initial_std=initial_std)
         return self._ready(MixturePolicy(border=self.border(**border), trunk=TRUNK, head=head))
 
+    def one_step(
+        self, *, sigma_init: float = 2.5, sigma_min: float = 0.0, noisy: bool = True, **border: Any
+    ) -> OneStepPolicy:
+        form = {"sigma_init": sigma_init, "sigma_min": sigma_min, "noisy": noisy}
+        return self._ready(OneStepPolicy(border=self.border(**border), net=NET, levels=LogNormal(), **form))
+
     def _ready(self, policy: Any) -> Any:
         """Fitted, and with weights away from the zeros that some layers start at."""
         policy.fit(self.demonstrations(policy.border.spec), seed=0)
@@ -96,6 +103,9 @@ class Toy:
             "regression": self.regression(),
             "mip": self.regression(0.9),
             "mixture": self.student(),
+            "one_step": self.one_step(),
+            "consistency": self.one_step(sigma_min=0.02),
+            "without_noise": self.one_step(noisy=False),
         }
 
 
@@ -104,6 +114,6 @@ def toy() -> Toy:
     return Toy()
 
 
-@pytest.fixture(params=["teacher", "regression", "mip", "mixture"])
+@pytest.fixture(params=[*Toy().every_policy()])
 def policy(request: pytest.FixtureRequest, toy: Toy) -> ChunkPolicy:
     return toy.every_policy()[request.param]

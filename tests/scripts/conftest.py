@@ -28,14 +28,19 @@ def small() -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any], tiny_store: Path) -> Path:
-    """A run's folder with every method trained for 20 steps, the student last. Read only."""
+    """A run's folder with every method trained for 20 steps. Read only."""
     run = tmp_path_factory.mktemp("trained")
     common = (f"data={tiny_store}", f"run={run}", *SMALL)
-    for method in ("diffusion", "regression", "mip", "em"):
-        done = stage("train", f"method={method}", *common)
+    vdd = ("method=vdd", "distillation.warmup_steps=10", "training.restarts=[10]")
+    trainings = [
+        *(("train", f"method={method}") for method in ("diffusion", "regression", "mip", "em")),
+        ("train", "method=smt", "scratch.turns.warmup_steps=10"),
+        ("distill", *vdd),
+        *(("distill", f"method={method}") for method in ("sid", "smd", "dmd", "onedp_d", "cd")),
+    ]
+    for words in trainings:
+        done = stage(*words, *common)
         assert done.code == 0, done.err
-    done = stage("distill", "distillation.warmup_steps=10", "training.restarts=[10]", *common)
-    assert done.code == 0, done.err
     return run
 
 

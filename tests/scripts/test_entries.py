@@ -54,3 +54,17 @@ def test_calls_are_counted_and_the_hook_is_gone_afterwards() -> None:
     with pytest.raises(RuntimeError):
         count_calls(net, lambda: net(torch.zeros(1, 3)))
     assert not net._forward_hooks
+
+
+def test_late_checkpoints_are_for_generators_alone() -> None:
+    """Rollouts play one checkpoint: a number they would ignore must not seem to be obeyed."""
+    entries = {"a": {"checkpoint": "c", "method": "m", "late": 2}}
+    assert choose("generators", entries, []) == entries
+    with pytest.raises(ValueError, match=r"controllers\.a has \['late'\].* sampling, baseline_of$"):
+        choose("controllers", entries, [])
+
+
+@pytest.mark.parametrize("late", [0, -3, True, 2.0, "2"])
+def test_late_is_a_number_of_checkpoints(late: object) -> None:
+    with pytest.raises(ValueError, match=rf"generators\.a\.late must be .*, got {late!r}"):
+        choose("generators", {"a": {"checkpoint": "c", "method": "m", "late": late}}, [])

@@ -70,3 +70,32 @@ def test_distillation_killed_on_both_sides_of_its_warm_up_ends_in_the_same_bytes
     assert killed_at[0] < 50 < killed_at[-1] < 140
     rows = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
     assert ["score_norm" in row for row in rows] == [False] * 50 + [True] * 90
+
+
+@pytest.mark.parametrize(
+    ("command", "overrides"),
+    [
+        ("distill", ["method=sid", "training.steps=90"]),
+        ("train", ["method=smt", "scratch.turns.warmup_steps=25", "training.steps=90"]),
+    ],
+    ids=["sid", "smt"],
+)
+def test_generator_and_critic_killed_together_end_in_the_same_bytes(
+    command: str,
+    overrides: list[str],
+    tmp_path: Path,
+    tiny_store: Path,
+    trained: Path,
+    small: tuple[str, ...],
+) -> None:
+    """Checkpoints at 10, 20, 30 ...; from scratch the critic starts at 25, between two of them."""
+    teacher = [f"teacher={trained / 'diffusion'}"] if command == "distill" else []
+    settings = ["batch_size=16", "checkpoint_every=10"]
+    attempts = kill(command, 2, 3, tmp_path, [f"data={tiny_store}", *teacher, *small, *settings, *overrides])
+    assert 0 < attempts[1]["step"] < 90
+    state = safetensors.torch.load_file(tmp_path / "killed" / "step-00000090" / "state.safetensors")
+    for player in ("", "critic."):
+        assert any(name.startswith(f"{player}optimizer.exp_avg_sq.") for name in state)
+    rows = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
+    warm = 25 if command == "train" else 0
+    assert ["critic/loss" in row for row in rows] == [False] * warm + [True] * (90 - warm)

@@ -4,12 +4,14 @@ a = K c +- half + std n,   c = +-1;   half = 0 is one Gaussian per condition
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+from jaxtyping import config
 from torch import Generator, Tensor, nn
 
 from stillhand.core.diffusion.one_step import OneStep
@@ -26,6 +28,17 @@ from stillhand.core.one_step.turns import Duel, Supply, Turns
 from stillhand.core.settings import Settings
 from stillhand.core.training import TrainState, derived_seed
 
+
+@contextmanager
+def shapes_unchecked() -> Iterator[None]:
+    """Checking shapes costs more than networks this small; other tests check the same calls."""
+    config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        config.update("jaxtyping_disable", False)
+
+
 LEVELS = {"levels": LogNormal(high=3.0), "critic_levels": LogNormal()}
 METHODS: dict[str, Any] = {
     "sid": ScoreIdentity(**LEVELS),
@@ -39,6 +52,7 @@ METHODS: dict[str, Any] = {
     "smt_none": ScoreMixtureTraining(**LEVELS, alpha_weighting="none"),
     "cd": ConsistencyDistillation(),
 }
+WITHOUT_CRITIC = ("cd", "onedp_d")
 
 
 class Exact(Denoiser):
@@ -90,6 +104,10 @@ class Lab:
     @property
     def teacher(self) -> Exact:
         return Exact(self.slope, self.half, self.std).requires_grad_(False).eval()
+
+    def exact(self, slope: float, half: float, std: float) -> Exact:
+        """The denoiser of other data of the same kind."""
+        return Exact(slope, half, std).requires_grad_(False)
 
     def net(self, seed: int, kind: type[DenoisingMLP] = DenoisingMLP) -> DenoisingMLP:
         """Weights away from the zeros that some layers start at."""
@@ -147,7 +165,41 @@ class Lab:
         supply = Supply(examples or own, warmup, seed)
         return Duel(state, players, method, supply, turns or Turns(), chosen)
 
+    def unchecked(self) -> AbstractContextManager[None]:
+        return shapes_unchecked()
+
+    def train(self, method: Any, **settings: Any) -> Duel[Any]:
+        """To the end of a short training: a little denoising, then the method."""
+        warm = 60
+        own = {
+            "steps": 260,
+            "learning_rate": 3e-3,
+            "ema_decay": 0.99,
+            "warmup_steps": 20,
+            "restarts": (warm,),
+        }
+        duel = self.duel(method, **{"turns": Turns(warmup_steps=warm), **own, **settings})
+        with shapes_unchecked():
+            assert sum(1 for _ in duel.run()) == duel.settings.steps
+        return duel
+
+    def check_gaussian(self, duel: Duel[Any], mean: float = 0.1, std: float = 0.12) -> None:
+        """The student's law is the data's at both conditions, whose means are 3 apart."""
+        for c in (-1.0, 1.0):
+            a = self.answers(duel, c)
+            assert abs(a.mean() - self.slope * c) < mean
+            assert abs(a.std() - self.std) < std
+
+    def check_modes(self, duel: Duel[Any]) -> None:
+        """P1: each mode has its share, and the samples lie around the modes."""
+        for c in (-1.0, 1.0):
+            e = self.answers(duel, c) - self.slope * c
+            assert 0.4 <= (e > 0).float().mean() <= 0.6
+            assert abs(e.abs().mean() - self.half) < 0.2
+
     def _form(self, method: Any) -> dict[str, Any]:
+        """The kind of generator a method is for."""
+        method = getattr(method, "method", method)
         if isinstance(method, ConsistencyDistillation):
             return {"sigma_min": 0.02}
         return {"noisy": False} if isinstance(method, DeterministicMatching) else {}
@@ -175,6 +227,20 @@ def spy() -> type[Spy]:
 def methods() -> dict[str, Any]:
     """Every method of the configurations, and SiDA."""
     return METHODS
+
+
+CASES = [
+    (name, turn)
+    for name in sorted(METHODS)
+    for turn in ("critic_loss", "generator_loss")
+    if turn == "generator_loss" or name not in WITHOUT_CRITIC
+]
+
+
+@pytest.fixture(params=CASES, ids="-".join)
+def case(request: pytest.FixtureRequest) -> Any:
+    """Every method's name with each of its losses."""
+    return request.param
 
 
 @pytest.fixture(params=sorted(METHODS))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from stillhand.core.nets.unet1d import UNet1d
 from stillhand.core.diffusion.precond import Denoiser
+from stillhand.core.nets.unet1d import UNet1d
 from stillhand.core.one_step.players import Critic, Examples, MixtureScore, Players, RatioCritic, normal_like
 
 ROWS = 6

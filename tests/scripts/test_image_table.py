@@ -1,0 +1,137 @@
+"""`stillhand table` of images: the commands it runs, its picture, its notes, and a small one from nothing."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stillhand.scripts import image_table
+
+TABLE: dict[str, Any] = {
+    "task": "digits",
+    "image": "unet",
+    "seeds": [3, 4],
+    "teacher": ["method=diffusion", "seed=7"],
+    "train": {"smt": ["method=smt"]},
+    "distill": {"sid": ["method=sid", "keep=4"], "dmd": ["method=dmd"]},
+}
+
+
+def test_students_are_trained_once_per_seed_and_all_by_the_one_teacher() -> None:
+    commands = image_table.trainings(TABLE, Path("runs"), ["batch_size=8"])
+    assert commands[0] == [
+        "train", "task=digits", "image=unet", "method=smt", "seed=3", "run=runs", "out=runs/smt-s3",
+        "batch_size=8",
+    ]  # fmt: skip
+    assert commands[3] == [
+        "distill", "task=digits", "image=unet", "method=sid", "keep=4", "seed=4", "run=runs",
+        "out=runs/sid-s4", "teacher=runs/diffusion", "batch_size=8",
+    ]  # fmt: skip
+    assert [c[-2 if c[0] == "train" else -3] for c in commands] == [
+        f"out=runs/{name}-s{seed}" for name in ("smt", "sid", "dmd") for seed in (3, 4)
+    ]
+
+
+@pytest.mark.parametrize(("mode", "white"), [("L", 255), ("RGB", (255, 255, 255))])
+def test_grids_stand_side_by_side_in_their_order_upper_halves_only(
+    tmp_path: Path, mode: str, white: int | tuple[int, ...]
+) -> None:
+    paths = [tmp_path / f"{shade}.png" for shade in (10, 20, 30)]
+    for path in paths:
+        shade = int(path.stem)
+        pixels = np.full((8, 6), shade, np.uint8)
+        pixels[4:] = 99
+        Image.fromarray(pixels).convert(mode).save(path)
+    image_table.side_by_side(paths, tmp_path / "whole.png")
+    with Image.open(tmp_path / "whole.png") as whole:
+        gap = image_table.GAP_PX
+        assert (whole.mode, whole.size) == (mode, (3 * 6 + 2 * gap, 4))
+        shown = np.array(whole.convert("L"))
+        assert whole.getpixel((6, 0)) == white
+    for place, shade in enumerate((10, 20, 30)):
+        left = place * (6 + gap)
+        assert (shown[:, left : left + 6] == shade).all()
+        assert (shown[:, left + 6 : left + 6 + gap] == 255).all()
+
+
+CHOICES = (
+    "table=fmnist", "table.title=Small", "table.task=digits", "table.seeds=[1]", "table.late=2",
+    "table.pictured=[teacher-35,sid-s1]",
+    "~table.train.smt", "~table.distill.smd", "~table.distill.dmd",
+    "table.distill.sid=['method=sid','keep=3','checkpoint_every=1']",
+    "overrides=['training.steps=2','batch_size=8','image.net.channels=[8]','image.net.blocks=1']",
+    "rollout_overrides=['only=[teacher-35,teacher-1,sid-s1]','n=100','generators.sid-s1.late=2']",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any]) -> Path:
+    """A folder after a table of a teacher and one student, two steps each; its stages run in this process."""
+    folder = tmp_path_factory.mktemp("table")
+
+    def run_all(commands: Sequence[Sequence[str]], processes: int) -> None:
+        for words in commands:
+            done = stage(*words)
+            assert done.code == 0, done.err
+
+    def write(settings: dict[str, Any], _: object, root: Path, out: Path) -> None:
+        passed.append((settings, root, out))
+
+    passed: list[tuple[dict[str, Any], Path, Path]] = []
+    with mock.patch.object(image_table, "write", write):
+        done = stage("table", *CHOICES, f"run={folder / 'runs'}", f"out={folder / 'docs/small'}")
+    assert done.code == 0, done.err
+    ((settings, root, out),) = passed
+    image_table.write(settings, run_all, root, out)
+    return folder
+
+
+def test_a_small_table_from_nothing(home: Path) -> None:
+    assert {path.name for path in home.iterdir()} == {"runs", "docs"}
+    about = json.loads((home / "docs/small.json").read_text())
+    rows = {(row["name"], row["metric"]): row for row in about["rows"]}
+    assert list(dict.fromkeys(name for name, _ in rows)) == ["real images", "teacher-35", "sid", "teacher-1"]
+    assert all(row["n"] == 100 for row in rows.values())
+    assert rows["sid", "fd"]["seeds"] == [1] and rows["teacher-35", "fd"]["seeds"] == [0]
+    assert rows["teacher-35", "calls"]["value"] == 35 and rows["sid", "calls"]["value"] == 1
+    assert rows["sid", "fd_to_teacher"]["value"] > 0
+    assert rows["real images", "fd"]["value"] < rows["sid", "fd"]["value"]
+    assert set(about) == {"device", "commit", "command", "rows"}
+
+
+def test_a_students_number_is_the_mean_of_its_late_checkpoints(home: Path) -> None:
+    card = json.loads((home / "runs/generated/sid-s1/generator.json").read_text())
+    assert card["checkpoint"] == "sid-s1/step-00000002" and len(card["late"]) == 2
+    fds = [one["fd"] for one in card["late"]]
+    assert fds[0] != fds[1]
+    rows = json.loads((home / "docs/small.json").read_text())["rows"]
+    (found,) = [row for row in rows if (row["name"], row["metric"]) == ("sid", "fd")]
+    assert found["value"] == card["scores"]["fd"] == pytest.approx(np.mean(fds))
+
+
+def test_the_picture_shows_real_images_and_those_asked_for(home: Path) -> None:
+    with Image.open(home / "docs/small.png") as shown:
+        assert shown.size == (3 * 80 + 2 * image_table.GAP_PX, 32)
+        first = np.array(shown)[:, :80]
+    with Image.open(home / "runs/generated/real.png") as real:
+        np.testing.assert_array_equal(first, np.array(real)[:32])
+
+
+def test_the_page_says_what_its_numbers_are(home: Path) -> None:
+    text = (home / "docs/small.md").read_text()
+    assert text.startswith("# Small\n\nStudents: training seeds 1, one teacher (seed 0, ")
+    about = json.loads((home / "docs/small.json").read_text())
+    assert f"; commit {about['commit']}. Made by `" in text
+    assert ("**Made in part by code that was not committed" in text) == ("-dirty" in about["commit"])
+    assert "DIGITS-FD is a Frechet distance" in text and "it is not FID" in text
+    assert "100 generated images against the test split, 355 images" in text
+    assert "its last 2 checkpoints" in text
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[0] for line in table[1:]] == [
+        "| real images", "| teacher-35", "| sid", "| teacher-1",
+    ]  # fmt: skip
