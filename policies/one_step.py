@@ -7,6 +7,7 @@ from its own denoising loss; all of them stand in `core/one_step`.
 [OneDP] arXiv 2410.21257 is the first such policy; [SiD] arXiv 2404.04057 has the generator's form.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -36,6 +37,11 @@ class OneStepPolicy(ChunkPolicy):
         sigma_init: See `core/diffusion/one_step.py`.
         sigma_min: Likewise.
         noisy: Likewise; False gives one chunk per window.
+        noise_scale: Of z when acting, like a temperature: below 1 chunks keep nearer to the middle of their
+            mode, at some loss of diversity. Training always draws at 1.
+
+    Raises:
+        ValueError: A noise_scale that is not positive and finite.
     """
 
     def __init__(
@@ -47,11 +53,12 @@ class OneStepPolicy(ChunkPolicy):
         sigma_init: float,
         sigma_min: float = 0.0,
         noisy: bool = True,
+        noise_scale: float = 1.0,
     ) -> None:
         super().__init__(border)
         network = net(sample_shape=border.sample_shape, cond_shape=border.cond_shape)
         self.generator = OneStep(Denoiser(network, sigma_data=1.0), sigma_init, sigma_min, noisy)
-        self.levels = levels
+        self.levels, self.noise_scale = levels, checked_scale(noise_scale)
 
     def backbone(self) -> nn.Module:
         """The network whose calls are counted."""
@@ -91,5 +98,16 @@ class OneStepPolicy(ChunkPolicy):
         self, observation: Float[Tensor, "b t o"], noise: Float[Tensor, "b h a"]
     ) -> tuple[Float[Tensor, "b h a"], dict[str, Tensor]]:
         """One call from noise to chunks, in physical units."""
-        chunk: Tensor = self.generator(noise, self.border.condition(observation))
+        chunk: Tensor = self.generator(self.noise_scale * noise, self.border.condition(observation))
         return self.border.physical(chunk), {}
+
+
+def checked_scale(value: float) -> float:
+    """A scale of the noise.
+
+    Raises:
+        ValueError: If it is not positive and finite.
+    """
+    if not 0 < value < math.inf:
+        raise ValueError(f"need a positive finite noise_scale, got {value}")
+    return value

@@ -17,6 +17,7 @@ from stillhand.envs.rollout import BATCH_ROWS, PositionEnv, rollout
 from stillhand.policies import checkpoint as policies
 from stillhand.policies.base import ChunkPolicy
 from stillhand.policies.mixture import MixturePolicy
+from stillhand.policies.one_step import OneStepPolicy, checked_scale
 from stillhand.policies.teacher import DiffusionPolicy
 from stillhand.scripts import entries
 from stillhand.scripts.mixture_map import write_map
@@ -47,9 +48,7 @@ def load(name: str, entry: Mapping[str, Any], run: Path, spec: Spec) -> Controll
     policy, found = policies.load(run / entry["checkpoint"], spec)
     sampling = entry.get("sampling")
     if sampling is not None:
-        if not isinstance(policy, DiffusionPolicy):
-            raise ValueError(f"controllers.{name}.sampling: {type(policy).__name__} does not sample")
-        policy.sampling = entries.resampled(policy.sampling, f"controllers.{name}.sampling", sampling)
+        _resample(policy, f"controllers.{name}.sampling", sampling)
     return Controller(name, entry, policy, found.card, calls=_count_calls(policy))
 
 
@@ -106,7 +105,7 @@ def _conditions(policy: ChunkPolicy, ledger: Ledger, action_horizon: int) -> dic
     """How it was played: with the training's configuration, all that a row of a table depends on."""
     starts = len({row.start for row in ledger.rows})
     return {
-        "sampling": entries.described(policy.sampling) if isinstance(policy, DiffusionPolicy) else None,
+        "sampling": _sampling(policy),
         "action_horizon": action_horizon,
         "ledger_seed": ledger.seed,
         "starts": starts,
@@ -118,3 +117,24 @@ def _conditions(policy: ChunkPolicy, ledger: Ledger, action_horizon: int) -> dic
 def warm(policy: ChunkPolicy, env: PositionEnv) -> Array:
     """A window to time a policy on: the first observation of an episode."""
     return _window(policy, env.reset([0])[0])
+
+
+def _resample(policy: ChunkPolicy, where: str, changes: Mapping[str, Any]) -> None:
+    """Set anew how a policy uses its noise."""
+    if isinstance(policy, DiffusionPolicy):
+        policy.sampling = entries.resampled(policy.sampling, where, changes)
+    elif isinstance(policy, OneStepPolicy):
+        if set(changes) != {"noise_scale"} or type(changes["noise_scale"]) not in (int, float):
+            raise ValueError(f"{where} is {dict(changes)}; a one-step policy takes {{noise_scale: NUMBER}}")
+        policy.noise_scale = checked_scale(float(changes["noise_scale"]))
+    else:
+        raise ValueError(f"{where}: {type(policy).__name__} does not sample")
+
+
+def _sampling(policy: ChunkPolicy) -> dict[str, Any] | None:
+    """How a policy uses its noise, as plain data."""
+    if isinstance(policy, DiffusionPolicy):
+        return entries.described(policy.sampling)
+    if isinstance(policy, OneStepPolicy):
+        return {"noisy": policy.generator.noisy, "noise_scale": policy.noise_scale}
+    return None

@@ -140,12 +140,30 @@ def test_every_run_of_a_table_composes_and_binds(option: str) -> None:
     for stage in ("train", "distill"):
         for run, overrides in table[stage].items():
             check(composed(stage, (*own, *overrides)), f"{option} {run}")
-    if "generators" in table:  # of images
-        check(composed("generate", (*own, f"generators={table['generators']}")), option)
+    if "generators" in table:
+        check_image_table(table, own)
         return
     controllers = composed("rollout", (*own, f"controllers={table['controllers']}"))["controllers"]
     assert {entry["checkpoint"] for entry in controllers.values()} <= {*table["train"], *table["distill"]}
     assert table["reference"] in controllers
+
+
+def check_image_table(table: dict[str, Any], own: tuple[str, ...]) -> None:
+    """What would otherwise be found out after hours of training: every row has its run, and enough of it."""
+    data = composed("generate", (*own, f"generators={table['generators']}"))
+    check(data, f"generators={table['generators']}")
+    students = {name: entry for name, entry in data["generators"].items() if "late" in entry}
+    runs = {run for stage in ("train", "distill") for run in table[stage]}
+    assert {entry["checkpoint"] for entry in students.values()} == {
+        f"{run}-s{seed}" for run in runs for seed in table["seeds"]
+    }
+    assert {entry["late"] for entry in students.values()} == {table["late"]}
+    others = {entry["checkpoint"] for entry in data["generators"].values() if "late" not in entry}
+    assert others == {composed("train", (*own, *table["teacher"]))["name"]} == {"diffusion"}
+    for stage in ("train", "distill"):
+        for overrides in table[stage].values():
+            assert composed(stage, (*own, *overrides))["keep"] >= table["late"]
+    assert {*table["pictured"]} <= {*data["generators"]} and "teacher-35" in data["generators"]
 
 
 def test_controllers_name_methods_that_are_trained() -> None:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from stillhand.policies.one_step import checked_scale
+
 
 def test_one_call_per_plan(toy: Any) -> None:
     policy, calls = toy.one_step(), []
@@ -83,3 +85,17 @@ def test_without_noise_every_plan_of_a_window_is_one(toy: Any) -> None:
 def test_levels_out_of_order_are_refused(toy: Any) -> None:
     with pytest.raises(ValueError, match="sigma_min < sigma_init < inf, got 3.0 and 2.5"):
         toy.one_step(sigma_min=3.0)
+
+
+def test_the_noise_is_scaled_when_acting_only(toy: Any) -> None:
+    policy = toy.one_step()
+    windows, noise = torch.from_numpy(toy.windows()), torch.ones(len(toy.windows()), 4, 2)
+    expected = policy.plan(windows, 0.5 * noise)[0]
+    policy.noise_scale = 0.5
+    assert torch.equal(policy.plan(windows, noise)[0], expected)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_bad_scale_of_the_noise_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="positive finite noise_scale, got"):
+        checked_scale(value)

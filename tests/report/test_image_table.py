@@ -1,4 +1,4 @@
-"""A published table of generators with known scores: lines over training seeds, the floor first, nothing hidden."""
+"""A published table of generators with known scores: lines over training seeds, the floor first."""
 
 import json
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def test_every_row_has_the_fields_of_all_tables(generated: Generated) -> None:
 def test_the_floor_stands_first_then_the_teacher_and_baselines_last(generated: Generated) -> None:
     names = list(dict.fromkeys(found["name"] for found in rows_of(generated)))
     assert names == ["real images", "teacher-35", "sid", "smt", "teacher-1"]
-    head, floor, *rest = lines(generated)
+    _, floor, *rest = lines(generated)
     assert floor[:4] == ["real images", "–", "0.110", "–"]
     assert [line[0] for line in rest] == names[1:]
 

@@ -99,6 +99,8 @@ def test_collect_refuses(
         (["controllers.teacher-10.sampling.intervals=0"], ("n = 0",)),
         (["+controllers.teacher-10.sampling.interval=3"], ("teacher-10.sampling", "interval")),
         (["+controllers.em.sampling.intervals=3", "only=[em]"], ("em.sampling", "MixturePolicy")),
+        (["+controllers.sid.sampling.noise_scale=0", "only=[sid]"], ("noise_scale, got 0.0",)),
+        (["+controllers.sid.sampling.intervals=3", "only=[sid]"], ("sid.sampling", "noise_scale: NUMBER")),
         (["controllers.teacher-10.checkpoint=gone"], ("gone", "no checkpoint here")),
         (["task.env._target_=os.system"], ("'os.system'", "allow-list")),
     ],

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-TINY = ("task=digits", "image.net.channels=[8]", "image.net.blocks=1", "batch_size=8", "training.warmup_steps=1")
+TINY = (
+    "task=digits",
+    "image.net.channels=[8]",
+    "image.net.blocks=1",
+    "batch_size=8",
+    "training.warmup_steps=1",
+)
 KEPT = (2, 3, 4)
 
 
