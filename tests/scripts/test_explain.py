@@ -62,14 +62,16 @@ def test_only_options_that_the_stage_can_run_with(helps: dict[str, str]) -> None
     def methods(stage: str) -> set[str]:
         return {key for key in rows(helps[stage]) if key.startswith("method=")}
 
-    assert methods("train") == {"method=diffusion", "method=regression", "method=mip", "method=em"}
-    assert methods("distill") == {"method=vdd"}
+    assert methods("train") == {f"method={name}" for name in ("diffusion", "regression", "mip", "em", "smt")}
+    students = ("vdd", "sid", "smd", "dmd", "onedp_s", "onedp_d", "cd")
+    assert methods("distill") == {f"method={name}" for name in students}
     offered = {stage: {key.split("=")[0] for key in rows(text)} & GROUPS for stage, text in helps.items()}
     assert offered == {
-        "collect": {"task"}, "train": {"task", "policy", "method"}, "distill": {"task", "policy", "method"},
+        "collect": {"task"}, "train": {"task", "policy", "image", "method"},
+        "distill": {"task", "policy", "image", "method"},
         "rollout": {"task", "policy", "controllers"}, "report": {"task", "policy", "image"},
         "generate": {"task", "image", "generators"}, "bench": set(),
-        "table": {"table"},
+        "features": {"task"}, "table": {"table"},
     }  # fmt: skip
     for text in helps.values():
         assert all(meaning for key, meaning in rows(text).items() if key.split("=")[0] in GROUPS)
