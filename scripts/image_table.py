@@ -5,6 +5,7 @@ of `generate`. Trainings continue where they were interrupted. Writes docs/bench
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from stillhand.core import checkpoint
 from stillhand.core.checkpoint import write_text
 from stillhand.report.generated import FOLDER, Generated, load_generated
 from stillhand.report.image_table import markdown, rows_of
@@ -20,6 +22,7 @@ from stillhand.scripts.table import commits_of, uncommitted
 
 Command = list[str]
 GAP_PX = 12
+TEACHER_RUN = "diffusion"
 
 
 def write(
@@ -34,7 +37,10 @@ def write(
         out: Path of the results without suffix.
     """
     table, extra = settings["table"], settings["overrides"] or []
-    run_all([_shared(table, root, extra)], 1)
+    if settings["teacher"] is None:
+        run_all([_shared(table, root, extra)], 1)
+    else:
+        take_teacher(Path(settings["teacher"]), root / TEACHER_RUN)
     run_all(trainings(table, root, extra), settings["processes"])
     common = [*_domain(table), f"generators={table['generators']}", f"run={root}"]
     more = settings["rollout_overrides"] or []
@@ -48,6 +54,22 @@ def write(
     grids = [root / FOLDER / "real.png", *(root / FOLDER / name / "grid.png" for name in table["pictured"])]
     side_by_side(grids, out.with_suffix(".png"))
     print(f"wrote {out.with_suffix('.json')}, .md and .png")
+
+
+def take_teacher(source: Path, home: Path) -> None:
+    """Copy a trained teacher's weights and card to where the table's runs expect them.
+
+    Raises:
+        ValueError: If there is no readable checkpoint, or another one stands there already.
+    """
+    found = checkpoint.load(source)
+    found.tensors("policy")  # refuses damage now
+    final = home / f"step-{found.card['step']:08d}"
+    if final.is_dir() and checkpoint.load(final).card != found.card:
+        raise ValueError(f"{final} holds another teacher than {source}; choose another run=")
+    final.mkdir(parents=True, exist_ok=True)
+    for name in ("policy.safetensors", "card.json"):
+        shutil.copyfile(found.folder / name, final / name)
 
 
 def _shared(table: dict[str, Any], root: Path, extra: Sequence[str]) -> Command:
@@ -70,7 +92,7 @@ def trainings(table: dict[str, Any], root: Path, extra: Sequence[str]) -> list[C
 
 
 def _places(stage: str, root: Path, name: str, seed: int) -> Command:
-    teacher = [f"teacher={root / 'diffusion'}"] if stage == "distill" else []
+    teacher = [f"teacher={root / TEACHER_RUN}"] if stage == "distill" else []
     return [f"run={root}", f"out={root / f'{name}-s{seed}'}", *teacher]
 
 

@@ -36,6 +36,7 @@ class TableConfig:
         processes: Trainings at a time, one thread each.
         overrides: Further overrides of every training, for a quick look.
         rollout_overrides: Further overrides of every rollout or generation.
+        teacher: A table of images takes this checkpoint instead of training its teacher.
     """
 
     table: Any = MISSING
@@ -44,6 +45,7 @@ class TableConfig:
     processes: int = 2
     overrides: list[str] | None = None
     rollout_overrides: list[str] | None = None
+    teacher: str | None = None
 
 
 ConfigStore.instance().store(name="table_schema", node=TableConfig)

@@ -8,8 +8,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from stillhand.core import checkpoint
 from stillhand.scripts import image_table
 
 TABLE: dict[str, Any] = {
@@ -135,3 +137,21 @@ def test_the_page_says_what_its_numbers_are(home: Path) -> None:
     assert [line.split(" | ")[0] for line in table[1:]] == [
         "| real images", "| teacher-35", "| sid", "| teacher-1",
     ]  # fmt: skip
+
+
+def test_a_trained_teacher_is_taken_as_it_is(tmp_path: Path) -> None:
+    source = checkpoint.save(
+        tmp_path / "trained", 7, {"policy": {"w": torch.ones(2)}, "state": {}}, {"seed": 0}
+    )
+    (source / "state.safetensors").unlink()  # what is published has none
+    home = tmp_path / "table" / "diffusion"
+    for _ in range(2):  # a continued table finds it there
+        image_table.take_teacher(source, home)
+    taken = checkpoint.load(home)
+    assert taken.card["step"] == 7
+    assert torch.equal(taken.tensors("policy")["w"], torch.ones(2))
+    other = checkpoint.save(tmp_path / "other", 7, {"policy": {"w": torch.zeros(2)}}, {"seed": 1})
+    with pytest.raises(ValueError, match="holds another teacher than"):
+        image_table.take_teacher(other, home)
+    with pytest.raises(ValueError, match="no checkpoint here"):
+        image_table.take_teacher(tmp_path / "gone", home)
