@@ -117,7 +117,7 @@ class TrainState:
 
     def __init__(self, model: nn.Module, settings: Settings) -> None:
         self.learner = Learner(model, settings)
-        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
         self.step = 0
 
     @property

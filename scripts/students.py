@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from stillhand.core.checkpoint import Checkpoint
 from stillhand.core.construct import allow, construct
 from stillhand.core.diffusion import schedule
-from stillhand.core.diffusion.one_step import OneStep
 from stillhand.core.diffusion.precond import Denoiser
 from stillhand.core.losses import variational
 from stillhand.core.one_step import consistency, distribution_matching, score_identity, score_mixture
@@ -48,13 +47,6 @@ Training = tuple[Run, Resumable, Iterator[Metrics]]
 
 
 @runtime_checkable  # for the shape checks of the tests
-class Pupil(Protocol):
-    """A model of either domain around a one-step generator."""
-
-    generator: OneStep
-
-
-@runtime_checkable  # for the shape checks of the tests
 class Domain(Protocol):
     """What a one-step method needs of actions or of images."""
 
@@ -64,7 +56,7 @@ class Domain(Protocol):
         ...
 
     def pupil(self) -> Any:
-        """The model, as a `Pupil`."""
+        """The model, whose `generator` is the one-step generator."""
         ...
 
     def loss(self, number: int, rng: torch.Generator) -> tuple[Tensor, Info]:
@@ -162,7 +154,7 @@ def _check_turns(turns: Turns, method: Method[Any], run: Run) -> None:
 
 
 def _players(
-    model: Pupil, average: nn.Module, teacher: Denoiser | None, method: Method[Any], examples: Examples
+    model: Any, average: nn.Module, teacher: Denoiser | None, method: Method[Any], examples: Examples
 ) -> Players[Any]:
     critic = method.critic(model.generator.denoiser, examples.cond.shape[2])
     if critic is not None:

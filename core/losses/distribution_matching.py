@@ -10,6 +10,7 @@ References: [DMD] Yin et al. 2024, arXiv 2311.18828; [OneDP] Wang et al. 2025, a
 [SDS] Poole et al. 2022, arXiv 2209.14988; [SiD] Zhou et al. 2024, arXiv 2404.04057.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -36,9 +37,10 @@ def generator_loss(
     Returns:
         Loss (b,), and `dmd/gap`: mean squared difference of the denoisers, `dmd/weight`; both (b,).
     """
-    x_t = perturb(x.detach(), noise, sigma)
-    real = teacher(x_t, sigma).detach()
-    gap = fake(x_t, sigma).detach() - real
+    with torch.no_grad():
+        x_t = perturb(x, noise, sigma)
+        real = teacher(x_t, sigma)
+        gap = fake(x_t, sigma) - real
     scale = inverse_error(x, real) if weight is None else weight.detach()
     info = {"dmd/gap": sample_mean(gap**2), "dmd/weight": scale}
     return pseudo_loss(x, per_sample(scale, x) * gap), info

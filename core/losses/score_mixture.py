@@ -125,9 +125,10 @@ def mixture_generator_loss(
         ValueError: An alpha outside (0, 1].
     """
     _check_alpha(alpha, (alpha > 0) & (alpha <= 1), "0 < alpha <= 1")
-    x_t = perturb(x.detach(), noise, sigma)
     ends = torch.zeros_like(alpha), alpha, torch.ones_like(alpha)
-    f_0, f_a, f_1 = (denoise(x_t, sigma, a).detach() for a in ends)
+    with torch.no_grad():
+        x_t = perturb(x, noise, sigma)
+        f_0, f_a, f_1 = (denoise(x_t, sigma, a) for a in ends)
     gap, own = sample_mean((f_0 - f_1) ** 2), sample_mean((f_0 - f_a) ** 2)
     scale = inverse_error(x, f_1) if weight is None else weight.detach()
     if weighting == "none":
@@ -159,7 +160,9 @@ def ratio_loss(
     """
     errors, logits = [], []
     for half, (x0, x_t) in enumerate(draw.halves):
-        pair = teacher(x_t, draw.sigma).detach(), fake(x_t, draw.sigma)
+        with torch.no_grad():
+            real = teacher(x_t, draw.sigma)
+        pair = real, fake(x_t, draw.sigma)  # not without gradient: autocast would keep weights cast so
         target = x0
         if variant == "code":
             pair = pair[0], pair[1].detach()
@@ -200,10 +203,11 @@ def distilled_generator_loss(
         ValueError: An alpha outside (0, 1].
     """
     _check_alpha(alpha, (alpha > 0) & (alpha <= 1), "0 < alpha <= 1")
-    x_t = perturb(x.detach(), noise, sigma)
-    real = teacher(x_t, sigma).detach()
-    gap = fake(x_t, sigma).detach() - real
-    skew = skew_weight(ratio(x_t, sigma).detach(), alpha)
+    with torch.no_grad():
+        x_t = perturb(x, noise, sigma)
+        real = teacher(x_t, sigma)
+        gap = fake(x_t, sigma) - real
+        skew = skew_weight(ratio(x_t, sigma), alpha)
     scale = inverse_error(x, real) if weight is None else weight.detach()
     info = {"smd/gap": sample_mean(gap**2), "smd/skew": skew}
     return pseudo_loss(x, per_sample(scale * skew, x) * gap), info

@@ -9,6 +9,7 @@ Every critic starts from the generator's own denoiser, so that a warm start is o
 """
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -23,6 +24,8 @@ from stillhand.core.nets.mlp import zero_init
 from stillhand.core.shapes import Condition, DenoiseFn, Level, Sample
 
 Places = Float[Tensor, "b *places"]
+
+EMBEDDING_SCALE = 4.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Critic(nn.Module):
 
     def places(self, x: Sample, sigma: Level, cond: Condition) -> Places:
         """The channel mean of the features, (b, *places): SiDA's discriminator, without own parameters."""
-        return self.denoiser.features(x, sigma, cond).mean(1)
+        return self.denoiser.features(x, sigma, cond).mean(1).float()
 
 
 class RatioCritic(Critic):
@@ -83,9 +86,10 @@ class RatioCritic(Critic):
 class MixtureScore(Critic):
     """A denoiser of alpha p + (1 - alpha) q for every alpha.
 
-    An embedding of alpha - 1/2 is added to every token of the condition; it starts at zero, so that the
-    network starts as the denoiser it was copied from, at every alpha. Paper and code add it to the embedding
-    of noise level and label instead (arXiv 2502.09609, Appendix).
+    An embedding of alpha - 1/2 is added to every token of the condition. It starts large, four units: from
+    zero the network takes thousands of steps to tell the ends alpha = 0 and 1 apart, and until it does a
+    generator learns nothing (docs/LOG.md, 2026-11-21). Paper and code add theirs to the embedding of noise
+    level and label instead (arXiv 2502.09609, Appendix).
 
     Args:
         denoiser: Copied, then trained.
@@ -95,7 +99,10 @@ class MixtureScore(Critic):
     def __init__(self, denoiser: Denoiser, channels: int) -> None:
         super().__init__(denoiser)
         self.embed = NoiseEmbedding(channels)
-        zero_init(self.embed.mlp[-1])
+        leave = self.embed.mlp[-1]
+        assert isinstance(leave, nn.Linear)
+        nn.init.normal_(leave.weight, std=EMBEDDING_SCALE / math.sqrt(leave.in_features))
+        nn.init.zeros_(leave.bias)
 
     def forward(self, x: Sample, sigma: Level, alpha: Level, cond: Condition) -> Sample:
         """E[x0 | x] under alpha p + (1 - alpha) q, (b, *shape)."""

@@ -33,6 +33,7 @@ class Turns:
         critic_updates: Critic steps per generator step; 1 in SiD, 5 in SMT and SMD.
         critic_rate: Learning rate of the critic over the generator's, at every step.
         warmup_steps: Steps of plain denoising before the first turn; 0 with a teacher.
+        lead_steps: Steps after those in which the critic learns alone.
         largest_loss: A generator's loss beyond it, in any sample, counts as divergence.
         largest_rms: So does a root mean square of any sample, in units of the data's standard deviation.
 
@@ -43,11 +44,12 @@ class Turns:
     critic_updates: int = 1
     critic_rate: float = 2.0
     warmup_steps: int = 0
+    lead_steps: int = 0
     largest_loss: float = 1e4
     largest_rms: float = 20.0
 
     def __post_init__(self) -> None:
-        for name, bound in (("critic_updates", 1), ("warmup_steps", 0)):
+        for name, bound in (("critic_updates", 1), ("warmup_steps", 0), ("lead_steps", 0)):
             if getattr(self, name) < bound:
                 raise ValueError(f"need {name} >= {bound}, got {getattr(self, name)}")
         for name in ("critic_rate", "largest_loss", "largest_rms"):
@@ -160,6 +162,8 @@ class Duel(Generic[C]):
         values: Metrics = {}
         for turn in range(self.turns.critic_updates if self.critic is not None else 0):
             values = self._critic_turn(turn, rate * self.turns.critic_rate)
+        if values and self.step < self.turns.warmup_steps + self.turns.lead_steps:
+            return {"loss": values["critic/loss"], "gradient_norm": values["critic/gradient_norm"], **values}
         return {**values, **self._generator_turn(rate)}
 
     def _critic_turn(self, turn: int, rate: float) -> Metrics:

@@ -64,7 +64,7 @@ class Exact(Denoiser):
 
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
         noise = sigma[:, None, None] ** 2
-        variance, centre = self.std**2 + noise, self.slope * cond
+        variance, centre = self.std**2 + noise, self.slope * cond[..., :1]
         e = x - centre
         mode = self.half * torch.tanh(self.half * e / variance)
         return centre + (self.std**2 * e + noise * mode) / variance
@@ -81,12 +81,12 @@ class Spy(DenoisingMLP):
 class Pupil(nn.Module):
     """A generator behind a learned encoder of its observations."""
 
-    def __init__(self, generator: OneStep) -> None:
+    def __init__(self, generator: OneStep, channels: int = 1) -> None:
         super().__init__()
         self.generator = generator
-        self.encoder = nn.Linear(1, 1)
+        self.encoder = nn.Linear(channels, channels)
         with torch.no_grad():
-            self.encoder.weight.fill_(1.0)
+            nn.init.eye_(self.encoder.weight)
             self.encoder.bias.zero_()
 
 
@@ -100,6 +100,7 @@ class Lab:
     rows: int = 128
     width: int = 32
     sigma_init: float = 2.5
+    channels: int = 1  # in which a condition is repeated; SMT adds its share to them and must not hide it
 
     @property
     def teacher(self) -> Exact:
@@ -112,7 +113,7 @@ class Lab:
     def net(self, seed: int, kind: type[DenoisingMLP] = DenoisingMLP) -> DenoisingMLP:
         """Weights away from the zeros that some layers start at."""
         torch.manual_seed(seed)
-        net = kind(sample_shape=(1, 1), cond_shape=(1, 1), width=self.width, blocks=1)
+        net = kind(sample_shape=(1, 1), cond_shape=(1, self.channels), width=self.width, blocks=1)
         nn.init.normal_(net.leave[1].weight, std=0.1)
         return net
 
@@ -123,12 +124,13 @@ class Lab:
         return OneStep(self.denoiser(seed), self.sigma_init, **kwargs)
 
     def data(self, rng: Generator, cond: Tensor) -> Tensor:
+        cond = cond[..., :1]
         sign = 2.0 * torch.randint(2, cond.shape, generator=rng) - 1
         return self.slope * cond + self.half * sign + self.std * normal_like(cond, rng)
 
     def examples(self, number: int, seed: int = 0, encoder: nn.Module | None = None) -> Examples:
         rng = Generator().manual_seed(derived_seed(seed, number, 99))
-        observed = 2.0 * torch.randint(2, (self.rows, 1, 1), generator=rng) - 1
+        observed = (2.0 * torch.randint(2, (self.rows, 1, 1), generator=rng) - 1).repeat(1, 1, self.channels)
         own = observed if encoder is None else encoder(observed)
         return Examples(self.data(rng, observed), own.detach(), own)
 
@@ -147,10 +149,10 @@ class Lab:
         chosen = Settings(
             **{"steps": 4, "warmup_steps": 2, "betas": (0.0, 0.999), "clip_norm": 10.0, **settings}
         )
-        pupil = Pupil(generator or self.generator(seed, **self._form(method)))
+        pupil = Pupil(generator or self.generator(seed, **self._form(method)), self.channels)
         state = TrainState(pupil, chosen)
         taught = (teacher or self.teacher) if method.needs_teacher else None
-        critic = method.critic(pupil.generator.denoiser, 1)
+        critic = method.critic(pupil.generator.denoiser, self.channels)
         players = Players(pupil.generator, state.average.generator, taught, critic)  # type: ignore[arg-type]
         levels = LogNormal()
 
@@ -209,7 +211,7 @@ class Lab:
         """Samples of the trained average at one condition, flat."""
         z = torch.randn(n, 1, 1, generator=Generator().manual_seed(1))
         model: Any = duel.average
-        out: Tensor = model.generator(z, model.encoder(torch.full((n, 1, 1), c)))
+        out: Tensor = model.generator(z, model.encoder(torch.full((n, 1, self.channels), c)))
         return out.flatten()
 
 

@@ -11,6 +11,7 @@ from stillhand.core.diffusion.schedule import LogNormal
 from stillhand.core.diffusion.score import perturb
 from stillhand.core.one_step.players import Players, normal_like
 from stillhand.core.one_step.score_mixture import ScoreMixtureDistillation, ScoreMixtureTraining
+from stillhand.core.one_step.turns import Turns
 from stillhand.core.settings import Settings
 from stillhand.core.training import Learner
 
@@ -30,22 +31,24 @@ def test_p1_distilled_both_modes_are_kept(lab: Any) -> None:
 
 
 def test_from_scratch_it_reaches_a_pair_three_apart(lab: Any) -> None:
-    data = lab()
-    duel = data.train(ScoreMixtureTraining(**LEVELS, weighting="none"), steps=360, learning_rate=2e-3)
+    data, warm = lab(channels=8), 60
+    turns = Turns(warmup_steps=warm, lead_steps=20, critic_updates=3)
+    method = ScoreMixtureTraining(**LEVELS, weighting="none")
+    duel = data.train(method, steps=360, learning_rate=2e-3, turns=turns)
     data.check_gaussian(duel, mean=0.35, std=0.15)
 
 
 def test_s10_the_score_network_learns_both_ends(lab: Any) -> None:
     """Samples N(-c / 2, 1 / 2^2) against data N(1.5 c, 1 / 2^2), the generator standing still."""
-    data, method = lab(rows=ROWS), ScoreMixtureTraining(**LEVELS)
+    data, method = lab(rows=ROWS, channels=8), ScoreMixtureTraining(**LEVELS)
     still = OneStep(data.exact(-1.0, 0.0, 1.0), 1.0)  # answers (z - c) / 2
-    critic = method.critic(data.denoiser(0), 1)
+    critic = method.critic(data.denoiser(0), 8)
     players = Players(still, still, None, critic)
     learner = Learner(critic, Settings(betas=(0.9, 0.99)))
     with data.unchecked():
-        for step in range(300):
+        for step in range(450):
             loss, _ = method.critic_loss(players, data.examples(step), Generator().manual_seed(step))
-            learner.update(loss, 4e-3 * (1 - step / 300), 10.0)
+            learner.update(loss, 4e-3 * (1 - step / 450), 10.0)
 
     batch = data.examples(10**6)
     samples = players.still_samples(batch, Generator().manual_seed(0))
