@@ -36,7 +36,7 @@ $(STUDENTS): $(RUN)/diffusion
 $(RUN)/digits:
 	$(BIN)/stillhand train task=digits run=$@
 	$(BIN)/stillhand distill task=digits method=sid run=$@
-	$(BIN)/stillhand generate task=digits run=$@ only=[teacher-35,teacher-9,teacher-1,sid]
+	$(BIN)/stillhand generate task=digits run=$@ only=[teacher-35,teacher-9,teacher-1,teacher-1-low,sid]
 
 test: $(BIN)/.installed lint  ## lint, types, import contracts and the whole suite, CPU only
 	$(BIN)/pytest -m "not gpu"

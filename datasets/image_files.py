@@ -85,8 +85,8 @@ def read_npz(folder: Path, split: Split) -> Arrays:
     paths = [folder / name for name in DOWNSAMPLED[split]]
     if missing := [path.name for path in paths if not path.is_file()]:
         raise ValueError(f"{plain}: missing; expected it or, of the downsampled ImageNet, {missing}")
-    labels = np.concatenate([_labels(path) for path in paths]) - 1
-    return _rows(paths, len(labels)), labels
+    labels = [_labels(path) for path in paths]
+    return _rows(paths, [len(own) for own in labels]), np.concatenate(labels) - 1
 
 
 def _entry(path: Path, key: str) -> Array:
@@ -118,21 +118,29 @@ def _channels_first(path: Path, images: Array) -> UInt8[Array, "n c y x"]:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if last else images
 
 
-def _rows(paths: Sequence[Path], n: int) -> UInt8[Array, "n c y x"]:
+def _rows(paths: Sequence[Path], rows: Sequence[int]) -> UInt8[Array, "n c y x"]:
     """Files of flat rows as one array, filled file by file: ImageNet-64 has 15.7 GB, once is enough."""
     pixels, start = np.empty((0, 3, 0, 0), np.uint8), 0
-    for path in paths:
-        data = _entry(path, "data")
-        side = math.isqrt(data.shape[-1] // 3)
+    for path, n in zip(paths, rows, strict=True):
+        images = _unflattened(path, n)
         if not start:
-            pixels = np.empty((n, 3, side, side), np.uint8)
-        if data.dtype != np.uint8 or data.shape[1:] != (pixels[0].size,):
-            raise ValueError(f"{path}: data is {data.dtype} {data.shape}, expected uint8 (n, 3 side^2)")
-        pixels[start : start + len(data)] = data.reshape(-1, 3, side, side)
-        start += len(data)
-    if start != n:
-        raise ValueError(f"{paths[0].parent}: {start} images and {n} labels, expected as many")
+            pixels = np.empty((sum(rows), *images.shape[1:]), np.uint8)
+        if images.shape[1:] != pixels.shape[1:]:
+            raise ValueError(f"{path}: images are {images.shape[1:]}, expected {pixels.shape[1:]} as before")
+        pixels[start : start + n] = images
+        start += n
     return pixels
+
+
+def _unflattened(path: Path, n: int) -> UInt8[Array, "n c y x"]:
+    """The images of one file that has n labels."""
+    data = _entry(path, "data")
+    side = math.isqrt(data.shape[1] // 3) if data.ndim == 2 else 0
+    if data.dtype != np.uint8 or not side or data.shape != (n, 3 * side**2):
+        raise ValueError(
+            f"{path}: data is {data.dtype} {data.shape}, expected uint8 ({n}, 3 side^2), a row for each label"
+        )
+    return data.reshape(n, 3, side, side)
 
 
 def read_folders(folder: Path, split: Split) -> Arrays:

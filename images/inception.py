@@ -10,6 +10,8 @@ import importlib.util
 import os
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from unittest import mock
@@ -67,29 +69,41 @@ def import_extractors() -> ModuleType:
     return importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
 
 
-def inception_fid(real: Images, generated: UInt8[Array, "n c y x"], path: Path) -> float:
+@dataclass(frozen=True)
+class InceptionFid:
     """FID as it is published: features of Inception's last pooling, unbiased covariances.
 
-    Papers take 50,000 generated images; FID of fewer is larger, so n belongs beside it. One core takes about
-    0.2 s an image: whoever compares many generators keeps `pooled` of the reference.
+    Papers take 50,000 generated images; FID of fewer is larger, so n belongs beside it.
 
     Args:
+        net: Of `inception`.
         real: The reference; its peak is scaled to 255 on both sides, grey is repeated to RGB.
-        generated: Images of the same set.
-        path: Of `weights`.
-
-    Raises:
-        ValueError: torch-fidelity is not installed, or the file does not hold Inception's weights.
     """
-    net = inception(path)
-    return frechet(*(pooled(net, pixels, real.spec.peak) for pixels in (real.pixels, generated)))
+
+    net: nn.Module
+    real: Images
+
+    @classmethod
+    def load(cls, real: Images, environment: Mapping[str, str] = os.environ) -> "InceptionFid | None":
+        """Ready to compare with real images; None without Inception's weights. Raises as `inception`."""
+        path = weights(environment)
+        return None if path is None else cls(inception(path), real)
+
+    @cached_property
+    def reference(self) -> Float64[Array, "n d"]:
+        """Features of the real images, computed once: one core takes about 0.2 s an image."""
+        return pooled(self.net, self.real.pixels, self.real.spec.peak)
+
+    def __call__(self, generated: UInt8[Array, "n c y x"]) -> float:
+        """FID of images of the same set."""
+        return frechet(self.reference, pooled(self.net, generated, self.real.spec.peak))
 
 
 def inception(path: Path) -> nn.Module:
     """torch-fidelity's Inception, mapping uint8 (b, 3, y, x) to a tuple with one tensor (b, 2048).
 
     Raises:
-        ValueError: As `inception_fid`.
+        ValueError: torch-fidelity is not installed, or the file does not hold Inception's weights.
     """
     extractors = import_extractors()
     try:

@@ -28,6 +28,7 @@ def sample_images(
     Raises:
         ValueError: No labels, a label that is no class of the model, a negative seed, batch_rows < 1, or a
             model in training mode.
+        FloatingPointError: An image that is not finite; names it and its class.
     """
     _check(model, labels, seed, batch_rows)
     device = next(model.parameters()).device
@@ -37,8 +38,9 @@ def sample_images(
             own = labels[start : start + batch_rows]
             filled = torch.cat([own, own[-1:].expand(batch_rows - len(own))])
             noise = torch.stack([_noise(model, seed, start + row) for row in range(batch_rows)])
-            x = model.generate(filled.to(device), noise.to(device))
-            batches.append(model.pixels(x)[: len(own)].cpu())
+            x = model.generate(filled.to(device), noise.to(device))[: len(own)]
+            _refuse_not_finite(model, x, own, start)
+            batches.append(model.pixels(x).cpu())
     return torch.cat(batches)
 
 
@@ -46,6 +48,17 @@ def _noise(model: ImageModel, seed: int, number: int) -> Tensor:
     """Drawn on the CPU, so that image i starts alike on every device."""
     generator = torch.Generator().manual_seed(derived_seed(seed, number))
     return torch.randn(model.draw_shape, generator=generator)
+
+
+def _refuse_not_finite(model: ImageModel, x: Tensor, labels: Tensor, start: int) -> None:
+    """As pixels these would be black or white, and look like pictures."""
+    bad = ~x.flatten(1).isfinite().all(1)
+    if bool(bad.any()):
+        row = int(bad.int().argmax())
+        raise FloatingPointError(
+            f"image {start + row} of class {int(labels[row])} by {type(model).__name__} has values that are "
+            "not finite"
+        )
 
 
 def _check(model: ImageModel, labels: Tensor, seed: int, batch_rows: int) -> None:

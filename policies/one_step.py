@@ -41,7 +41,7 @@ class OneStepPolicy(ChunkPolicy):
             mode, at some loss of diversity. Training always draws at 1.
 
     Raises:
-        ValueError: A noise_scale that is not positive and finite.
+        ValueError: A noise_scale that is not positive and finite, or not 1 where there is no noise.
     """
 
     def __init__(
@@ -58,7 +58,18 @@ class OneStepPolicy(ChunkPolicy):
         super().__init__(border)
         network = net(sample_shape=border.sample_shape, cond_shape=border.cond_shape)
         self.generator = OneStep(Denoiser(network, sigma_data=1.0), sigma_init, sigma_min, noisy)
-        self.levels, self.noise_scale = levels, checked_scale(noise_scale)
+        self.levels, self.noise_scale = levels, noise_scale
+
+    @property
+    def noise_scale(self) -> float:
+        """Of z when acting; setting it raises as the constructor does."""
+        return self._noise_scale
+
+    @noise_scale.setter
+    def noise_scale(self, value: float) -> None:
+        if not self.generator.noisy and value != 1:
+            raise ValueError(f"noise_scale={value}, expected 1: this policy has no noise (noisy is false)")
+        self._noise_scale = checked_scale(value)
 
     def backbone(self) -> nn.Module:
         """The network whose calls are counted."""

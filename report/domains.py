@@ -4,12 +4,15 @@
     diffusion, many calls | teacher-10 ...             | teacher-35 ...
 
 Rows match by the `method` text of the configurations, which is therefore the same in both domains. A method
-without a meaning in a domain, or not run there, has no cell. Of several entries of one method the teacher
-stands for it, else the best, so that no baseline looks worse than it is.
+without a meaning in a domain, or not run there, has no cell. Trainings NAME-s1, NAME-s2, ... of a generator
+are averaged. Of several entries of one method the teacher stands for it, else the best, so that no baseline
+looks worse than it is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from stillhand.report.trainings import pooled
 
 Row = Mapping[str, Any]
 Cell = dict[str, Any]
@@ -56,7 +59,7 @@ def domains(task: str | None, controllers: Sequence[Row], reference: str | None,
             {"domain": images["task"], "measures": list(MEASURES["images"]), "metric": images["metric"]}
         )
         found[images["task"]] = _cells(
-            images["generators"], images["teacher"], _image_cell, lambda cell: -cell["fd"]
+            pooled(images["generators"]), images["teacher"], _image_cell, lambda cell: -cell["fd"]
         )
     methods = {method for cells in found.values() for method in cells}
     return {
@@ -101,5 +104,5 @@ def _action_cell(row: Row) -> Cell:
 
 
 def _image_cell(row: Row) -> Cell:
-    scores = row["scores"]
-    return {"name": row["name"], "calls": row["calls"], "fd": scores["fd"], "recall": scores["recall"]}
+    shared = {key: row[key] for key in ("name", "calls", "trainings")}
+    return {**shared, **{key: row["scores"][key] for key in MEASURES["images"]}}

@@ -28,7 +28,7 @@ CARD: dict[str, Kinds] = {
     **dict.fromkeys(("name", "method", "task", "dataset", "metric"), TEXT),
     **dict.fromkeys(("checkpoint", "command", "commit", "training_commit", "device"), TEXT + NULL),
     **dict.fromkeys(("calls", "parameters", "seed"), WHOLE),
-    **dict.fromkeys(("train_seconds", "inception_fid"), NUMBER + NULL),
+    **dict.fromkeys(("train_seconds", "train_wall_seconds", "inception_fid"), NUMBER + NULL),
     "config": OBJECT,
     "baseline_of": TEXT + NULL,
 }
@@ -62,6 +62,7 @@ class Generator:
     calls: int
     parameters: int
     train_seconds: float | None
+    train_wall_seconds: float | None
     checkpoint: str | None
     command: str | None
     config: Mapping[str, Any]
@@ -129,7 +130,7 @@ def _rank(teacher: str) -> Callable[[Generator], tuple[bool, bool, str]]:
 
 def _read_generator(home: Path) -> Generator:
     path = home / "generator.json"
-    record, where = read_json(path), str(path)
+    record, where = {"train_wall_seconds": None, **read_json(path)}, str(path)  # older cards have none
     fields = {name: take(record, name, kinds, where) for name, kinds in CARD.items()}
     if fields["name"] != home.name:
         raise RunError(f"{where}: name={fields['name']!r}, expected {home.name!r} as the folder says")

@@ -3,16 +3,19 @@
     ratio = distance of a generator / distance of the teacher
     ratio > 1 + m -> above the teacher | ratio < 1 - m -> below it | else -> a tie,  m = .1 sqrt(5000 / n)
 
-A distance has no interval here: it is of one training and one draw of n images. The margin m covers the draw
-alone: 5000 of one law scatter by 1.6 to 3.7 % (FMNIST-FD 5.3 and .8), two such by less than 10 % nineteen
-times of twenty. What another training would give, it does not cover. A student above its teacher
-is named, and so is a baseline that does not stay behind the best student. A distance below the floor, lost
-recall and classes that are left out are named as well, because a small distance can hide them.
+A distance has no interval here: it is of one draw of n images, the mean over trainings NAME-s1, NAME-s2, ...
+where there are several. The margin m covers the draw alone: 5000 of one law scatter by 1.6 to 3.7 %
+(FMNIST-FD 5.3 and .8), two such by less than 10 % nineteen times of twenty. What another training would
+give, it does not cover. A student above its teacher is named, and so is a baseline that does not stay behind
+the best student. A distance below the floor, lost recall and classes that are left out are named as well,
+because a small distance can hide them.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from stillhand.report.trainings import pooled
 
 Row = Mapping[str, Any]
 
@@ -57,15 +60,18 @@ def margin(images: Row) -> float:
 
 def image_title(images: Row) -> str:
     """The verdict in a few words."""
+    images = _by_method(images)
     teacher, own = teacher_of(images), students(images)
     if teacher is None or not own:
         return f"Image generators on {images['task']}: {len(images['generators'])}"
-    best = f"{own[0]['name']}, the best of {len(own)} students" if len(own) > 1 else own[0]["name"]
+    best = own[0]["name"] + (f" ({_trainings(own[0])})" if own[0]["trainings"] > 1 else "")
+    best += f", the best of {len(own)} students" if len(own) > 1 else ""
     return f"{best}, {_against(own[0], teacher, images)}: {_times(own[0], teacher, images['metric'])}"
 
 
 def image_headline(images: Row) -> str:
     """Teacher, floor and every student, with how each came out."""
+    images = _by_method(images)
     teacher, own, metric = teacher_of(images), students(images), images["metric"]
     floor = f"real images score {digits(images['floor']['fd'])}, {images['n']:,} images each"
     if teacher is None:
@@ -84,10 +90,11 @@ def image_headline(images: Row) -> str:
 
 def image_findings(images: Row) -> list[str]:
     """What a reader must know beside the headline; empty when there is nothing to add."""
-    teacher, own = teacher_of(images), students(images)
+    methods = _by_method(images)
+    teacher, own = teacher_of(methods), students(methods)
     notes = [] if teacher is None else _defeats(own, teacher, images)
-    notes += _baselines(images, own, teacher)
-    for row in images["generators"]:
+    notes += _baselines(methods, own, teacher)
+    for row in images["generators"]:  # every training: a mean would hide one that went wrong
         notes += _suspicious(row, images, teacher)
     if len(images["seeds"]) == 1:
         notes.append(
@@ -116,7 +123,7 @@ def _baselines(images: Row, own: Sequence[Row], teacher: Row | None) -> list[str
             continue
         verb = "does better than" if ratio(row, best) < 1 - margin(images) else "ties with"
         notes.append(
-            f"{row['name']} ({_calls(row)}) {verb} {best['name']} ({_calls(best)}): "
+            f"{_called(row)} {verb} {_called(best)}: "
             f"{images['metric']} {digits(distance(row))} against {digits(distance(best))}."
         )
     return notes
@@ -155,8 +162,17 @@ def _times(row: Row, teacher: Row, metric: str) -> str:
     return f"{metric} {digits(distance(row))} against {digits(distance(teacher))}"
 
 
+def _by_method(images: Row) -> Row:
+    """The trainings of one method as one."""
+    return {**images, "generators": pooled(images["generators"])}
+
+
 def _called(row: Row) -> str:
-    return f"{row['name']} ({_calls(row)})"
+    return f"{row['name']} ({_calls(row)}{', ' + _trainings(row) if row['trainings'] > 1 else ''})"
+
+
+def _trainings(row: Row) -> str:
+    return f"mean of {row['trainings']} trainings"
 
 
 def _calls(row: Row) -> str:

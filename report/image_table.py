@@ -7,7 +7,6 @@ and low and high their range. A name without a number was trained once. The floo
 first, and every distance is given beside its ratio to the teacher's: ties and defeats are printed.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from stillhand.report.generated import Generated, Generator
 from stillhand.report.summary import commits
+from stillhand.report.trainings import stem
 
 Row = dict[str, Any]
 COLUMNS = (
@@ -29,9 +29,9 @@ COLUMNS = (
     ("calls", "calls", 0),
     ("cpu_ms_per_image", "CPU ms per image", 1),
     ("train_cpu_seconds", "training CPU s", 0),
+    ("train_wall_seconds", "training wall s", 0),
 )
 SCALES = {"kid": 1000.0}
-NUMBERED = re.compile(r"(.+)-s(\d+)")
 
 
 def rows_of(generated: Generated) -> list[Row]:
@@ -48,12 +48,6 @@ def rows_of(generated: Generated) -> list[Row]:
     teacher = generated.generators[0]
     floor = [_floor_row(generated, metric, value) for metric, value in generated.floor.scores.items()]
     return [*floor, *(row for name, group in groups.items() for row in _rows(name, group, teacher))]
-
-
-def stem(name: str) -> str:
-    """The name without its training seed: sid-s3 is a sid."""
-    found = NUMBERED.fullmatch(name)
-    return found[1] if found else name
 
 
 def _floor_row(generated: Generated, metric: str, value: float) -> Row:
@@ -95,6 +89,7 @@ def _values(one: Generator, teacher: Generator) -> dict[str, Any]:
         "parameters": one.parameters,
         "cpu_ms_per_image": one.generation.cpu_ms_per_image,
         "train_cpu_seconds": one.train_seconds,
+        "train_wall_seconds": one.train_wall_seconds,
     }
 
 

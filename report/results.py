@@ -32,6 +32,7 @@ from stillhand.report.records import (
 )
 
 SHARED = ("task", "dataset", "action_horizon")  # fields of the card that all controllers of a run agree in
+LATER = ("baseline_of", "train_wall_seconds")  # fields that older cards lack
 METRICS = ("steps", "duration_s", "path_length_m", "jerk_m_s3", "boundary_jump", "latency_ms")
 
 
@@ -48,6 +49,7 @@ class Card:
     calls: int
     parameters: int
     train_seconds: float | None
+    train_wall_seconds: float | None
     action_horizon: int
     checkpoint: str | None
     command: str | None
@@ -180,15 +182,15 @@ def _read_card(path: Path) -> Card:
         **dict.fromkeys(("name", "method", "task", "dataset"), TEXT),
         **dict.fromkeys(("checkpoint", "command", "commit", "training_commit", "device"), TEXT + NULL),
         **dict.fromkeys(("calls", "parameters", "action_horizon", "seed"), WHOLE),
-        "train_seconds": NUMBER + NULL,
+        **dict.fromkeys(("train_seconds", "train_wall_seconds"), NUMBER + NULL),
         **dict.fromkeys(("config", "rollout"), OBJECT),
+        "baseline_of": TEXT + NULL,
     }
+    record = {**dict.fromkeys(LATER), **record}
     fields = {name: take(record, name, kind, where) for name, kind in kinds.items()}
     if fields["name"] != path.parent.name:
         raise RunError(f"{where}: name={fields['name']!r}, expected {path.parent.name!r} as the folder says")
-    return Card(
-        **fields, baseline_of=take({"baseline_of": None, **record}, "baseline_of", TEXT + NULL, where)
-    )
+    return Card(**fields)
 
 
 def _check_pairing(controllers: Sequence[Controller]) -> None:

@@ -139,6 +139,7 @@ def _generator_row(generator: Generator) -> dict[str, Any]:
         "seed": generator.seed,
         "sample_seed": made.seed,
         "sampling": None if made.sampling is None else dict(made.sampling),
+        "train_wall_seconds": generator.train_wall_seconds,
     }
 
 
@@ -195,7 +196,17 @@ def _row(run: Run, controller: Controller) -> dict[str, Any]:
         "command": card.command,
         "seed": card.seed,
         "rollout": dict(card.rollout),
+        "train_wall_seconds": card.train_wall_seconds,
+        "noise": noise_of(card),
     }
+
+
+def noise_of(card: Card) -> float | None:
+    """Scale of the noise that a one-step policy draws, 0 where it draws none; null for other controllers."""
+    sampling = card.rollout.get("sampling") or {}
+    if "noisy" not in sampling:
+        return None
+    return float(sampling["noise_scale"]) if sampling["noisy"] else 0.0
 
 
 def _diversity(run: Run, controller: Controller) -> dict[str, Any]:

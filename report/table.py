@@ -5,7 +5,7 @@
 All training seeds play one ledger, so its starts are what a bootstrap may resample: difference and entropy
 are means over the seeds for each start, with a percentile interval over starts. Success has Wilson's interval
 over all episodes, as if they were independent. seed_low and seed_high are the range of the single seeds'
-values; latency, factors and CPU seconds are medians with that range. Ties and defeats are printed too.
+values; latency, factors and seconds are medians with that range. Ties and defeats are printed too.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,6 +40,7 @@ COLUMNS = (
     ("speedup_vs_teacher-10", "p50 of teacher-10 / own", 1.0),
     ("speedup_vs_teacher-100", "p50 of teacher-100 / own", 1.0),
     ("train_cpu_seconds", "training CPU s", 1.0),
+    ("train_wall_seconds", "training wall s", 1.0),
 )
 TEACHERS = ("teacher-10", "teacher-100")
 # Their low and high are an interval; those of the other metrics are the range over seeds.
@@ -81,6 +82,7 @@ def _controller_rows(runs: Sequence[Run], index: int) -> list[Row]:
         "calls": [card.calls for card in cards],
         "parameters": [card.parameters for card in cards],
         "train_cpu_seconds": [card.train_seconds for card in cards],
+        "train_wall_seconds": [card.train_wall_seconds for card in cards],
         **_latencies(runs, name),
     }
     estimates = {
@@ -199,5 +201,5 @@ FORMATS: dict[str, Callable[[float], str]] = {
     "latency_p50_ms": _decimals(2),
     "latency_p99_ms": _decimals(2),
     **{f"speedup_vs_{teacher}": lambda value: f"{value:.3g}" for teacher in TEACHERS},
-    "train_cpu_seconds": _decimals(0),
+    **dict.fromkeys(("train_cpu_seconds", "train_wall_seconds"), _decimals(0)),
 }

@@ -21,6 +21,7 @@ from stillhand.policies.base import Border, ChunkPolicy
 from stillhand.policies.one_step import OneStepPolicy
 from stillhand.policies.teacher import DiffusionPolicy
 from stillhand.scripts.running import Run, run_of
+from stillhand.scripts.teachers import check_data, check_network
 
 
 @dataclass(frozen=True)
@@ -83,17 +84,15 @@ class Actions:
         """A diffusion policy of the same task, trained on the same demonstrations.
 
         Raises:
-            ValueError: If it cannot be read, is none, or is of another task or other data.
+            ValueError: If it cannot be read, is none, is of another task or other data, or has another
+                network than a one-step policy that is to start from it.
         """
         teacher, found = checkpoint.load(folder, self.demonstrations.spec)
         if not isinstance(teacher, DiffusionPolicy):
             raise ValueError(f"{folder}: a {type(teacher).__name__}, but a teacher is a DiffusionPolicy")
-        learnt = found.card["dataset"]["fingerprint"]
-        if learnt != self.demonstrations.fingerprint:
-            raise ValueError(
-                f"{folder}: this teacher learnt from the data {learnt}, but data= has the fingerprint "
-                f"{self.demonstrations.fingerprint}; distill on what the teacher was trained on"
-            )
+        check_data(found, self.run.card)
+        if isinstance(self.model, OneStepPolicy):
+            check_network(found, self.run.card, "policy", checkpoint.ALLOWED)
         return teacher.to(self.run.device), found
 
     def pupil(self) -> OneStepPolicy:

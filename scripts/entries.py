@@ -17,6 +17,7 @@ from stillhand.core.checkpoint import Card
 from stillhand.core.construct import allow, construct
 from stillhand.core.diffusion import samplers
 from stillhand.core.diffusion.samplers import Sampling
+from stillhand.scripts.running import recipe
 from stillhand.scripts.stage import commit, device
 
 SAMPLING = allow([Sampling])
@@ -127,9 +128,10 @@ def origin(card: Card, entry: Mapping[str, Any], model: nn.Module) -> dict[str, 
         "method": entry["method"],
         "parameters": sum(p.numel() for p in model.parameters()),
         "train_seconds": card["train_cpu_seconds"],
+        "train_wall_seconds": card.get("train_wall_seconds"),  # older cards have none
         "checkpoint": f"{entry['checkpoint']}/step-{card['step']:08d}",
         "command": card["command"],
-        "config": card["run"],
+        "config": recipe(card["run"]),
         "commit": commit(),
         "training_commit": card["commit"],
         "dataset": card["dataset"]["fingerprint"],

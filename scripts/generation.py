@@ -7,34 +7,34 @@ everyone else: a student that maps noise as its teacher does would otherwise see
 """
 
 import json
-import os
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Int64, UInt8
 
 from stillhand.core.checkpoint import Card, steps, write_text
 from stillhand.datasets.pixels import Images, ImageSpec
 from stillhand.datasets.schema import Array
-from stillhand.images import checkpoint, inception
+from stillhand.images import checkpoint
 from stillhand.images.base import ImageModel
 from stillhand.images.features import Embedded, FeatureNet, embed, load_features, read_card
+from stillhand.images.inception import InceptionFid
 from stillhand.images.metrics import compare, frechet, metric_name
 from stillhand.images.sampling import sample_images
 from stillhand.images.teacher import ImageDiffusion
 from stillhand.report.generated import FOLDER, TEACHER
 from stillhand.report.records import read_json
-from stillhand.scripts import entries
+from stillhand.scripts import entries, teacher_features
 from stillhand.scripts.drawing import write_grid
 
 BATCH_ROWS = 100
 TEACHER_OFFSET = 1_000_000  # between the teacher's seed of noise and that of the others
-FEATURES = "features.npy"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Judge:
         digest: Of its weights.
         train, test: Splits; the floor comes from the first, the reference is the second.
         reference: Features of the test split.
-        fid_weights: Of Inception, where they are on disk.
+        inception: The published FID against the training images, where Inception's weights are on disk.
         n: Images per generator.
         seed: Of noise, of the floor's images and of the scores' subsets.
     """
@@ -70,7 +70,7 @@ class Judge:
     train: Images
     test: Images
     reference: Embedded
-    fid_weights: Path | None
+    inception: InceptionFid | None
     n: int
     seed: int
 
@@ -79,7 +79,8 @@ class Judge:
         """Load the features of the image set and look at its test split.
 
         Raises:
-            ValueError: If there are no features for this set, or fewer training images than n.
+            ValueError: If there are no features for this set, fewer training images than n, or files that
+                are not Inception's weights.
         """
         spec = train.spec
         available = int(np.bincount(train.labels, minlength=spec.classes).min()) * spec.classes
@@ -90,7 +91,8 @@ class Judge:
             )
         net = load_features(spec)
         (digest,) = read_card(spec.name)["files"].values()
-        return cls(net, digest, train, test, embed(net, test.pixels), inception.weights(), n, seed)
+        fid = InceptionFid.load(train)
+        return cls(net, digest, train, test, embed(net, test.pixels), fid, n, seed)
 
     @property
     def spec(self) -> ImageSpec:
@@ -114,9 +116,7 @@ class Judge:
 
     def fid(self, pixels: UInt8[Array, "n c y x"]) -> float | None:
         """FID against the training images, as papers take it; None without Inception's weights."""
-        if self.fid_weights is None:
-            return None
-        return inception.inception_fid(self.train, pixels, self.fid_weights)
+        return None if self.inception is None else self.inception(pixels)
 
     def scores(self, embedded: Embedded) -> dict[str, float]:
         """Of images made for `labels`."""
@@ -129,13 +129,24 @@ def load(name: str, entry: Mapping[str, Any], run: Path, train: Images) -> Gener
     Raises:
         ValueError: If the checkpoint is missing, broken, of other images or trained on other data; or if
             sampling does not apply.
+        FloatingPointError: If its first image is not finite.
     """
     late = [_load_one(name, entry, path, train) for path in _late(name, entry, run)]
     models, cards = zip(*late, strict=True)
     zero = torch.zeros(1, dtype=torch.int64)
     last = models[-1]
-    calls = entries.count_calls(last.backbone(), lambda: sample_images(last, zero, seed=0, batch_rows=1))
+    with _saying(name):
+        calls = entries.count_calls(last.backbone(), lambda: sample_images(last, zero, seed=0, batch_rows=1))
     return Generator(name, entry, models, cards[-1], calls)
+
+
+@contextmanager
+def _saying(name: str) -> Iterator[None]:
+    """Whose image is not finite."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise FloatingPointError(f"generators.{name}: {error}") from error
 
 
 def _late(name: str, entry: Mapping[str, Any], run: Path) -> list[Path]:
@@ -168,14 +179,16 @@ def _load_one(name: str, entry: Mapping[str, Any], path: Path, train: Images) ->
 
 
 def check_others(run: Path, names: Container[str], judge: Judge) -> None:
-    """Results that stay must have been made and scored alike.
+    """Results that stay must have been made and scored alike, and the teacher's features must be its own.
 
     Raises:
-        ValueError: Names the generator and what differs.
+        ValueError: Names the generator and what differs, or the file.
     """
     for path in sorted((run / FOLDER).glob("*/generator.json")):
         if path.parent.name in names:
             continue
+        if path.parent.name == TEACHER:
+            teacher_features.read(path.parent)
         record = read_json(path)
         there = {**record, **record.get("generation", {})}
         for key, value in judge.conditions.items():
@@ -218,19 +231,25 @@ def generate(generator: Generator, judge: Judge, run: Path) -> None:
     """Sample and score one generator; the teacher's features stay for those that follow.
 
     Scores of several late checkpoints are averaged; the grid is the last one's.
+
+    Raises:
+        FloatingPointError: An image that is not finite; nothing is written.
     """
     seed = judge.seed + (TEACHER_OFFSET if generator.name == TEACHER else 0)
     home = run / FOLDER / generator.name
-    home.mkdir(parents=True, exist_ok=True)
     late = []
     for model in generator.models:
-        pixels, cpu_ms = _sample(model, judge.labels, seed)
+        with _saying(generator.name):
+            pixels, cpu_ms = _sample(model, judge.labels, seed)
         embedded = embed(judge.net, pixels)
-        late.append({**judge.scores(embedded), "fd_to_teacher": _to_teacher(generator, embedded, judge, run)})
-    if generator.name == TEACHER:
-        _write_array(home / FEATURES, embedded.features)
+        to_teacher = _to_teacher(generator, embedded, run)
+        fid = judge.fid(pixels)
+        late.append({**judge.scores(embedded), "fd_to_teacher": to_teacher, "inception_fid": fid})
+    home.mkdir(parents=True, exist_ok=True)
+    files = teacher_features.write(home, embedded.features) if generator.name == TEACHER else {}
     write_grid(home / "grid.png", judge.spec, pixels, judge.labels)
     scores = {key: _mean([one[key] for one in late]) for key in late[0]}
+    fid = scores.pop("inception_fid")
     record = {
         "name": generator.name,
         "calls": generator.calls,
@@ -240,8 +259,9 @@ def generate(generator: Generator, judge: Judge, run: Path) -> None:
         "generation": _conditions(generator.models[-1], judge, seed, cpu_ms),
         "scores": scores,
         "late": late,
-        "inception_fid": judge.fid(pixels),
+        "inception_fid": fid,
         "features": judge.digest[:16],
+        "files": files,
     }
     write_text(home / "generator.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
     print(f"{generator.name}: {record['metric']} {scores['fd']:.4g}, recall {scores['recall']:.3f}")
@@ -272,18 +292,9 @@ def _conditions(model: ImageModel, judge: Judge, seed: int, cpu_ms: float) -> di
     }
 
 
-def _to_teacher(generator: Generator, embedded: Embedded, judge: Judge, run: Path) -> float | None:
+def _to_teacher(generator: Generator, embedded: Embedded, run: Path) -> float | None:
     """Distance to the teacher's samples of this run; None where it was not sampled, or is meant itself."""
     home = run / FOLDER / TEACHER
     if generator.name == TEACHER or not (home / "generator.json").is_file():
         return None
-    features: Float64[Array, "m d"] = np.load(home / FEATURES, allow_pickle=False).astype(np.float64)
-    return frechet(features, embedded.features) if len(features) == judge.n else None
-
-
-def _write_array(path: Path, features: Float64[Array, "n d"]) -> None:
-    """Replace a file atomically; the network made these numbers in float32, which loses nothing."""
-    hidden = path.with_name(f".{path.name}.writing")
-    with hidden.open("wb") as file:
-        np.save(file, features.astype(np.float32), allow_pickle=False)
-    os.replace(hidden, path)
+    return frechet(teacher_features.read(home), embedded.features)

@@ -2,22 +2,33 @@
 
 One teacher for all; every student trained once per seed; every generator scored on the same terms in one run
 of `generate`. Trainings continue where they were interrupted. Writes docs/benchmarks/NAME.json, .md and .png.
+
+What names a student stands once, in the table: RUN of seed S is the generator RUN-sS, its method text is
+methods.RUN, and its scores are the mean over its last `late` checkpoints.
 """
 
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from hydra import compose
+from hydra.errors import HydraException
 from PIL import Image
 
 from stillhand.core import checkpoint
 from stillhand.core.checkpoint import write_text
-from stillhand.report.generated import FOLDER, Generated, load_generated
+from stillhand.report.generated import FOLDER, TEACHER, Generated, load_generated
 from stillhand.report.image_table import markdown, rows_of
-from stillhand.scripts.stage import commit, device
+from stillhand.report.trainings import stem
+from stillhand.scripts import entries
+from stillhand.scripts.generate import FEWEST
+from stillhand.scripts.generation import Judge
+from stillhand.scripts.image_sets import image_set
+from stillhand.scripts.stage import at_least, check_method, commit, device, plain
 from stillhand.scripts.table import commits_of, uncommitted
 
 Command = list[str]
@@ -42,9 +53,7 @@ def write(
     else:
         take_teacher(Path(settings["teacher"]), root / TEACHER_RUN)
     run_all(trainings(table, root, extra), settings["processes"])
-    common = [*_domain(table), f"generators={table['generators']}", f"run={root}"]
-    more = settings["rollout_overrides"] or []
-    run_all([["generate", *common, *table["generate"], *more]], 1)
+    run_all([generation(table, root, settings["rollout_overrides"] or [])], 1)
     generated = load_generated(root)
     rows = rows_of(generated)
     about = {"device": device(), "commit": commit(), "command": " ".join(sys.argv), "rows": rows}
@@ -54,6 +63,66 @@ def write(
     grids = [root / FOLDER / "real.png", *(root / FOLDER / name / "grid.png" for name in table["pictured"])]
     side_by_side(grids, out.with_suffix(".png"))
     print(f"wrote {out.with_suffix('.json')}, .md and .png")
+
+
+def check(settings: dict[str, Any], root: Path) -> None:
+    """Find out before the first training what would fail after the last.
+
+    Args:
+        settings: Of the stage `table`, which must be running: its Hydra composes the other stages.
+        root: Folder of the runs.
+
+    Raises:
+        ValueError: Names the setting that is wrong.
+    """
+    table, extra = settings["table"], settings["overrides"] or []
+    seeds, late = table["seeds"], table["late"]
+    if not seeds or len({*seeds}) < len(seeds):
+        raise ValueError(f"table.seeds must be different numbers, at least one, got {seeds}")
+    if type(late) is not int or late < 1:
+        raise ValueError(f"table.late must be a whole number of at least 1, got {late!r}")
+    runs = [run for run, *_ in _students(table)]
+    if unnamed := sorted({*runs} - {*table["methods"]}):
+        raise ValueError(f"table.methods has no text for {unnamed}")
+    _composed(_shared(table, root, extra))
+    for words in trainings(table, root, extra):
+        _check_checkpoints(_composed(words), late)
+    _check_generation(_composed(generation(table, root, settings["rollout_overrides"] or [])), table)
+
+
+def _composed(words: Command) -> dict[str, Any]:
+    """What a stage would run with."""
+    stage, *overrides = words
+    import_module(f"stillhand.scripts.{stage}")  # registers its schema
+    try:
+        config = plain(compose(stage, overrides))
+    except HydraException as error:
+        raise ValueError(f"stillhand {' '.join(words)}: {error}") from error
+    if "distillation" in config:
+        check_method(stage, config)
+    return config
+
+
+def _check_checkpoints(config: dict[str, Any], late: int) -> None:
+    steps, every = config["training"]["steps"], config["checkpoint_every"]
+    left = min(config["keep"], -(-steps // every))
+    if left < late:
+        raise ValueError(
+            f"table.late={late}, but {Path(config['out']).name} would leave {left} checkpoints: "
+            f"training.steps={steps}, checkpoint_every={every}, keep={config['keep']}"
+        )
+
+
+def _check_generation(config: dict[str, Any], table: dict[str, Any]) -> None:
+    """Every generator that the table shows is made and averaged as it says, and the images are there."""
+    chosen = entries.choose("generators", config["generators"], config["only"])
+    if lacking := sorted({TEACHER, *table["pictured"]} - {*chosen}):
+        raise ValueError(f"the table needs the generators {lacking}, and these are made: {sorted(chosen)}")
+    for name, entry in chosen.items():
+        if stem(name) in table["methods"] and entry.get("late") != table["late"]:
+            raise ValueError(f"generators.{name}.late={entry.get('late')}, but table.late={table['late']}")
+    at_least(config, n=FEWEST, sample_seed=0)
+    Judge.prepare(*image_set(config["task"]), config["n"], config["sample_seed"])
 
 
 def take_teacher(source: Path, home: Path) -> None:
@@ -82,13 +151,31 @@ def _domain(table: dict[str, Any]) -> Command:
 
 def trainings(table: dict[str, Any], root: Path, extra: Sequence[str]) -> list[Command]:
     """One command per method and seed; the longest methods first, so that no process ends alone."""
-    common = _domain(table)
+    common, keep = _domain(table), f"keep={table['late']}"
     return [
-        [stage, *common, *overrides, f"seed={seed}", *_places(stage, root, name, seed), *extra]
+        [stage, *common, *overrides, f"seed={seed}", *_places(stage, root, name, seed), keep, *extra]
         for stage in ("train", "distill")
         for name, overrides in table[stage].items()
         for seed in table["seeds"]
     ]
+
+
+def generation(table: dict[str, Any], root: Path, more: Sequence[str]) -> Command:
+    """The command that scores the teacher's and all students' generators."""
+    students = [
+        f"+generators.{name}={{checkpoint: {name}, method: {json.dumps(table['methods'][run])}, "
+        f"late: {table['late']}}}"
+        for run, name in _students(table)
+    ]
+    where = [*_domain(table), f"generators={table['generators']}", f"run={root}"]
+    return ["generate", *where, *students, *table["generate"], *more]
+
+
+def _students(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Run and generator of every student."""
+    for run in (*table["train"], *table["distill"]):
+        for seed in table["seeds"]:
+            yield run, f"{run}-s{seed}"
 
 
 def _places(stage: str, root: Path, name: str, seed: int) -> Command:

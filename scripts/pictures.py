@@ -17,6 +17,7 @@ from stillhand.images.one_step import OneStepImages
 from stillhand.images.teacher import ImageDiffusion
 from stillhand.scripts.image_sets import image_set
 from stillhand.scripts.running import Run, run_of
+from stillhand.scripts.teachers import check_data, check_network
 
 
 @dataclass(frozen=True)
@@ -67,20 +68,16 @@ class Pictures:
         return Examples(self.model.normalized(batch.pixels), cond, cond)
 
     def teacher(self, folder: Path) -> tuple[ImageDiffusion, Checkpoint]:
-        """A diffusion model trained on the same images.
+        """A diffusion model trained on the same images, with the network of the model that starts from it.
 
         Raises:
-            ValueError: If it cannot be read, is none, or is of other images.
+            ValueError: If it cannot be read, is none, is of other images, or has another network.
         """
         teacher, found = checkpoint.load(folder, self.images.spec)
         if not isinstance(teacher, ImageDiffusion):
             raise ValueError(f"{folder}: a {type(teacher).__name__}, but a teacher is an ImageDiffusion")
-        learnt = found.card["dataset"]["fingerprint"]
-        if learnt != self.images.fingerprint:
-            raise ValueError(
-                f"{folder}: this teacher learnt from the images {learnt}, but those of the task have the "
-                f"fingerprint {self.images.fingerprint}; distill on what the teacher was trained on"
-            )
+        check_data(found, self.run.card)
+        check_network(found, self.run.card, "images", checkpoint.ALLOWED)
         return teacher.to(self.run.device), found
 
     def pupil(self) -> OneStepImages:
@@ -94,13 +91,6 @@ class Pictures:
         return self.model
 
     def taught_by(self, teacher: ImageDiffusion) -> "Pictures":
-        """The same, its model started from the teacher.
-
-        Raises:
-            ValueError: If the networks differ.
-        """
-        try:
-            self.pupil().generator.denoiser.load_state_dict(teacher.denoiser.state_dict())
-        except RuntimeError as error:
-            raise ValueError(f"the teacher's network does not fit the student's: {error}") from error
+        """The same, its model started from the teacher, whose network `teacher` has compared."""
+        self.pupil().generator.denoiser.load_state_dict(teacher.denoiser.state_dict())
         return self

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,9 @@ from stillhand.scripts.stage import at_least, commit, versions
 # What may differ between a killed run and its continuation.
 PLACES = ("out", "run", "data", "teacher")
 NOT_IN_CARD = (*PLACES, "threads", "tensorboard", "checkpoint_every", "keep", "mapped")
-COMPARED = ("run", "dataset", "teacher")  # parts of a card that a continuation must share
+COMPARED = ("dataset", "teacher")  # parts of a card that a continuation must share, beside its recipe
+IMAGES_FOLDER = "task.images.folder="
+CLOCKS = {"train_cpu_seconds": time.process_time, "train_wall_seconds": time.monotonic}
 
 Objective = Callable[[int, torch.Generator], tuple[Tensor, Info]]
 """(step, rng) -> loss per sample, diagnostics."""
@@ -114,10 +116,10 @@ def run_of(config: dict[str, Any], described: checkpoint.Card, data: checkpoint.
         "task": config["task"]["name"],
         "method": config["name"],
         "dataset": data,
-        "run": {key: value for key, value in config.items() if key not in NOT_IN_CARD},
+        "run": recipe(config),
         "versions": versions(),
         "commit": commit(),
-        "command": " ".join(sys.argv),
+        "command": " ".join(word for word in sys.argv if not word.startswith(IMAGES_FOLDER)),
     }
     return Run(
         Path(config["out"]),
@@ -129,6 +131,16 @@ def run_of(config: dict[str, Any], described: checkpoint.Card, data: checkpoint.
         config["tensorboard"],
         device_of(config["device"]),
     )
+
+
+def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a configuration makes the result; where files lie is none of it, a task's images included."""
+    kept = {key: value for key, value in config.items() if key not in NOT_IN_CARD}
+    task = kept.get("task") or {}
+    if "images" in task:  # what they hold, the fingerprint says
+        images = {key: value for key, value in task["images"].items() if key != "folder"}
+        kept["task"] = {**task, "images": images}
+    return kept
 
 
 def settings_of(config: dict[str, Any]) -> Settings:
@@ -175,7 +187,7 @@ def train(run: Run, state: Resumable, updates: Iterator[Metrics]) -> Path:
     from tqdm import tqdm
 
     spent = _resume(run, state)
-    begun = time.process_time() - spent
+    begun = {name: clock() - spent[name] for name, clock in CLOCKS.items() if name in spent}
     every_s = 1.0 if sys.stderr.isatty() else 30.0  # a log file wants few lines
     with (
         closing(_Writers.open(run, state.step)) as writers,
@@ -188,7 +200,7 @@ def train(run: Run, state: Resumable, updates: Iterator[Metrics]) -> Path:
             if state.step % run.checkpoint_every == 0 or state.step == run.settings.steps:
                 bar.set_postfix(loss=f"{values['loss']:.4f}")
                 writers.flush()
-                _save(run, state, time.process_time() - begun)
+                _save(run, state, {name: round(CLOCKS[name]() - at, 2) for name, at in begun.items()})
     return checkpoint.steps(run.folder)[-1]
 
 
@@ -207,25 +219,27 @@ def _keeping_the_batch(run: Run) -> Iterator[None]:
         raise Diverged(f"{error}; the batch is in {path}, {last}", error.batch) from error
 
 
-def _save(run: Run, state: Resumable, cpu_seconds: float) -> None:
+def _save(run: Run, state: Resumable, seconds: dict[str, float]) -> None:
     files = {"policy": state.average.state_dict(), "state": state.tensors()}
-    card = {**run.card, "train_cpu_seconds": round(cpu_seconds, 2)}
-    checkpoint.save(run.folder, state.step, files, card, run.keep)
+    checkpoint.save(run.folder, state.step, files, {**run.card, **seconds}, run.keep)
 
 
-def _resume(run: Run, state: Resumable) -> float:
-    """Restore the latest checkpoint, if any; returns the CPU seconds it cost."""
+def _resume(run: Run, state: Resumable) -> dict[str, float]:
+    """Restore the latest checkpoint, if any; returns the seconds it cost, as far as it knows them."""
     if not checkpoint.steps(run.folder):
-        return 0.0
+        return dict.fromkeys(CLOCKS, 0.0)
     found = checkpoint.load(run.folder)
-    there, here = ({key: card.get(key) for key in COMPARED} for card in (found.card, run.card))
+    there, here = (
+        {"run": recipe(card["run"]), **{key: card.get(key) for key in COMPARED}}
+        for card in (found.card, run.card)
+    )
     differing = _differences(there, here)
     if differing:
         raise ValueError(
             f"{run.folder} holds a run of another configuration ({differing}); choose another out="
         )
     state.restore(found.tensors("state"), found.tensors("policy"), found.card["step"])
-    return float(found.card["train_cpu_seconds"])
+    return {name: found.card[name] for name in CLOCKS if name in found.card}
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> str:

@@ -62,6 +62,8 @@ def main(config: DictConfig) -> None:
 
     settings = plain(config)
     table, root, out = settings["table"], Path(settings["run"]), Path(settings["out"])
+    if "generators" in table:
+        image_table.check(settings, root)
     writable_folder(str(out.parent))
     if "generators" in table:
         image_table.write(settings, run_all, root, out)

@@ -1,5 +1,6 @@
 """Every configuration composes, and every `_target_` in it fits its constructor, names and types."""
 
+import math
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 from stillhand.core import construct
 from stillhand.images import checkpoint as images
 from stillhand.policies import checkpoint as policies
-from stillhand.scripts import entries, image_sets, students, tasks
+from stillhand.scripts import entries, image_sets, image_table, students, tasks
 from stillhand.scripts.stage import check_method
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -150,20 +151,78 @@ def test_every_run_of_a_table_composes_and_binds(option: str) -> None:
 
 def check_image_table(table: dict[str, Any], own: tuple[str, ...]) -> None:
     """What would otherwise be found out after hours of training: every row has its run, and enough of it."""
-    data = composed("generate", (*own, f"generators={table['generators']}"))
+    words = image_table.generation(table, Path("runs"), ())
+    data = composed("generate", tuple(words[1:]))
     check(data, f"generators={table['generators']}")
-    students = {name: entry for name, entry in data["generators"].items() if "late" in entry}
-    runs = {run for stage in ("train", "distill") for run in table[stage]}
-    assert {entry["checkpoint"] for entry in students.values()} == {
-        f"{run}-s{seed}" for run in runs for seed in table["seeds"]
-    }
-    assert {entry["late"] for entry in students.values()} == {table["late"]}
     others = {entry["checkpoint"] for entry in data["generators"].values() if "late" not in entry}
     assert others == {composed("train", (*own, *table["teacher"]))["name"]} == {"diffusion"}
-    for stage in ("train", "distill"):
-        for overrides in table[stage].values():
-            assert composed(stage, (*own, *overrides))["keep"] >= table["late"]
+    for stage, *overrides in image_table.trainings(table, Path("runs"), ()):
+        assert composed(stage, tuple(overrides))["keep"] == table["late"]
     assert {*table["pictured"]} <= {*data["generators"]} and "teacher-35" in data["generators"]
+
+
+PAPERS: dict[str, dict[str, tuple[Any, ...]]] = {
+    # batch_size, learning_rate, steps, critic_updates, critic_rate, sigma_init
+    "sid": {"cifar10": (256, 1e-5, 3_125_000, 1, 1, 2.5), "imagenet64": (8192, 4e-6, 122_070, 1, 1, 2.5)},
+    "smd": {"cifar10": (280, 5e-5, 200_000, 5, 1, 80), "imagenet64": (280, 2e-6, 200_000, 5, 1, 80)},
+    "dmd": {"cifar10": (280, 5e-5, 200_000, 5, 1, 80), "imagenet64": (280, 2e-6, 200_000, 5, 1, 80)},
+    "smt": {"cifar10": (280, 1e-4, 190_000, 5, 5, 80), "imagenet64": (280, 5e-6, 240_000, 5, 10, 80)},
+}
+
+
+@pytest.mark.parametrize("task", ["cifar10", "imagenet64"])
+@pytest.mark.parametrize("method", PAPERS)
+def test_students_of_the_papers_sets_have_the_papers_numbers(task: str, method: str) -> None:
+    stage = "train" if method == "smt" else "distill"
+    data = composed(stage, (f"task={task}", f"image={task}", f"method={method}"))
+    check(data, f"{task} {method}")
+    node = data["distillation"] or data["scratch"]
+    turns, training = node["turns"], data["training"]
+    rate = training["learning_rate"] * (training["restart_scale"] if method == "smt" else 1)
+    found = (data["batch_size"], rate, training["steps"], turns["critic_updates"], turns["critic_rate"])
+    assert (*found, data["model"]["sigma_init"]) == pytest.approx(PAPERS[method][task])
+    levels, critic = (node["method"][key] for key in ("levels", "critic_levels"))
+    assert (levels["low"], levels["high"]) == (critic["low"], critic["high"]) == (0.002, 80.0)
+    if method == "sid":
+        half_life = {"cifar10": 500_000, "imagenet64": 2_000_000}[task]
+        assert training["ema_decay"] == pytest.approx(0.5 ** (data["batch_size"] / half_life), abs=1e-6)
+        assert (node["method"]["alpha"], training["betas"]) == (1.2, [0.0, 0.999])
+        assert (levels["start"], levels["end"], critic["mean"], critic["std"]) == (0.0, 0.8, -1.2, 1.2)
+    else:
+        assert (training["betas"], training["weight_decay"], training["clip_norm"]) == (
+            [0.9, 0.999],
+            0.01,
+            10,
+        )
+        assert [levels[key] for key in ("start", "end")] == [0.02, 0.98]
+        assert [critic[key] for key in ("start", "end")] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("task", "numbers"),
+    [("cifar10", (512, 1e-3, 200e6, 0.5e6, 35)), ("imagenet64", (4096, 1e-4, 2500e6, 50e6, 79))],
+)
+def test_teachers_of_the_papers_sets_have_edms_numbers(task: str, numbers: tuple[float, ...]) -> None:
+    data = composed("train", (f"task={task}", f"image={task}", "method=diffusion"))
+    batch, training, sampling = data["batch_size"], data["training"], data["model"]["sampling"]
+    rate, images = training["learning_rate"], batch * training["steps"]
+    half_life = batch * math.log(0.5) / math.log(training["ema_decay"])
+    calls = 2 * sampling["intervals"] - 1
+    assert (batch, rate, images, half_life, calls) == pytest.approx(numbers, rel=0.01)
+    assert (sampling["sigma_max"], sampling["sigma_min"]) == (80.0, 0.002)
+    assert sampling["solver"]["_target_"].endswith("heun")
+
+
+@pytest.mark.parametrize("task", ["fmnist", "cifar10", "imagenet64"])
+def test_generation_starts_every_teacher_from_a_level_of_images(task: str) -> None:
+    """A checkpoint may have been trained with the levels of actions; what is compared says its own."""
+    entries = composed("generate", (f"task={task}",))["generators"]
+    teachers = {name: entry["sampling"] for name, entry in entries.items() if entry.get("sampling")}
+    low = teachers.pop("teacher-1-low")
+    assert (low["sigma_max"], entries["teacher-1-low"]["baseline_of"]) == (2.5, "teacher-35")
+    assert {"teacher-35", "teacher-9", "teacher-1"} <= {*teachers}
+    assert ("teacher-79" in teachers) == (task == "imagenet64")
+    assert {(one["sigma_max"], one["sigma_min"]) for one in teachers.values()} == {(80.0, 0.002)}
 
 
 def test_controllers_name_methods_that_are_trained() -> None:

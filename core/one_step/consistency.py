@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
+from stillhand.core.diffusion.one_step import OneStep
 from stillhand.core.diffusion.precond import Denoiser
 from stillhand.core.diffusion.schedule import karras
 from stillhand.core.losses import consistency
@@ -37,6 +38,15 @@ class ConsistencyDistillation:
     def __post_init__(self) -> None:
         if self.intervals < 2:
             raise ValueError(f"need intervals >= 2, got {self.intervals}")
+
+    def check(self, generator: OneStep) -> None:
+        """Refuse a generator whose trajectory has no end.
+
+        Raises:
+            ValueError: sigma_min = 0.
+        """
+        if not generator.sigma_min > 0:
+            raise ValueError(f"consistency distillation needs sigma_min > 0, got {generator.sigma_min}")
 
     def critic(self, denoiser: Denoiser, channels: int) -> None:
         """None."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Generator
 
+from stillhand.core.diffusion.one_step import OneStep
 from stillhand.core.diffusion.precond import Denoiser
 from stillhand.core.diffusion.schedule import DrawLevels
 from stillhand.core.losses import distribution_matching, score_identity
@@ -60,6 +61,15 @@ class DeterministicMatching:
     levels: DrawLevels
     weighting: Weighting = "none"
     needs_teacher: ClassVar[bool] = True
+
+    def check(self, generator: OneStep) -> None:
+        """Refuse a generator with noise: it learns to ignore it, for nothing here keeps its samples apart.
+
+        Raises:
+            ValueError: noisy is true.
+        """
+        if generator.noisy:
+            raise ValueError("noisy=true, expected false: without a critic noise would only be ignored")
 
     def critic(self, denoiser: Denoiser, channels: int) -> None:
         """None: the score of a point mass is known."""

@@ -10,11 +10,12 @@ denoise for `warmup_steps`, and the critic then starts as its copy. Every draw i
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, Generic, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor, nn
 
+from stillhand.core.diffusion.one_step import OneStep
 from stillhand.core.one_step.method import Method
 from stillhand.core.one_step.players import C, Examples, Players
 from stillhand.core.settings import Settings, learning_rate
@@ -61,7 +62,7 @@ class Diverged(FloatingPointError):
     """A loss that is not finite or has run away.
 
     Args:
-        message: Names the step, the player and the sample's sigma and alpha.
+        message: Names the step, the player and, where it lies in one sample, its sigma and alpha.
         batch: The tensors that led to it, by name.
     """
 
@@ -76,13 +77,22 @@ class Supply:
 
     Args:
         examples: Batch number -> examples.
-        warmup: See `Warmup`.
+        warmup: See `Warmup`; on the batches of `examples`.
         seed: Of every draw.
     """
 
     examples: Callable[[int], Examples]
     warmup: Warmup
     seed: int
+
+
+@runtime_checkable
+class Particular(Protocol):
+    """A method that not every form of generator fits."""
+
+    def check(self, generator: OneStep) -> None:
+        """Raises ValueError: Says what the generator should be."""
+        ...
 
 
 class Duel(Generic[C]):
@@ -95,6 +105,9 @@ class Duel(Generic[C]):
         supply: Whose batches.
         turns: How the two take turns.
         settings: Of both optimizers.
+
+    Raises:
+        ValueError: If the method is not for this form of generator.
     """
 
     def __init__(
@@ -106,6 +119,8 @@ class Duel(Generic[C]):
         turns: Turns,
         settings: Settings,
     ) -> None:
+        if isinstance(method, Particular):
+            method.check(players.generator)
         self.state, self.players, self.method, self.supply = state, players, method, supply
         self.turns, self.settings = turns, settings
         self.critic = None if players.critic is None else Learner(players.critic, settings)
@@ -153,8 +168,13 @@ class Duel(Generic[C]):
             yield {"step": self.step, "learning_rate": rate, **values}
 
     def _warm(self, rate: float) -> Metrics:
-        losses, info = self._under_autocast(self.supply.warmup, self._batch_number(0), self._rng(0))
-        return {**self._update(self.state.learner, losses, rate), **means(info)}
+        number = self._batch_number(0)
+        losses, info = self._under_autocast(self.supply.warmup, number, self._rng(0))
+        try:
+            return {**self._update(self.state.learner, losses, rate, info), **means(info)}
+        except Diverged as error:  # fetched only now: the loss has made its own examples
+            batch = {**_named(self.supply.examples(number)), **error.batch}
+            raise Diverged(str(error), batch) from error
 
     def _duel(self, rate: float) -> Metrics:
         if self.step == self.turns.warmup_steps and self.players.critic is not None:
@@ -203,16 +223,14 @@ class Duel(Generic[C]):
                 )
 
     def _update(
-        self, learner: Learner, losses: Tensor, rate: float, batch: Mapping[str, Tensor] | None = None
+        self, learner: Learner, losses: Tensor, rate: float, batch: Mapping[str, Tensor]
     ) -> dict[str, float]:
         try:
             return learner.update(losses, rate, self.settings.clip_norm)
         except FloatingPointError as error:
             player = "generator" if learner is self.state.learner else "critic"
-            found = {**(batch or {}), "loss": losses.detach()}
-            worst = int((~losses.detach().isfinite()).int().argmax())
-            message = f"{player} diverged at step {self.step}: {error}{_drawn_at(found, worst)}"
-            raise Diverged(message, found) from error
+            found = {**batch, "loss": losses.detach()}
+            raise Diverged(f"{player} diverged at step {self.step}: {error}{_blame(found)}", found) from error
 
     def _under_autocast(self, loss: Callable[..., tuple[Tensor, Info]], *args: Any) -> tuple[Tensor, Info]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
@@ -229,6 +247,15 @@ class Duel(Generic[C]):
 
 def _named(examples: Examples) -> dict[str, Tensor]:
     return {"x0": examples.x0, "cond": examples.cond}
+
+
+def _blame(batch: Mapping[str, Tensor]) -> str:
+    """The sample whose loss is not finite, if there is one."""
+    bad = ~batch["loss"].isfinite()
+    if not bool(bad.any()):
+        return "; every sample's loss is finite, the gradient is not"
+    worst = int(bad.int().argmax())
+    return f" in sample {worst}{_drawn_at(batch, worst)}"
 
 
 def _drawn_at(batch: Mapping[str, Tensor], row: int) -> str:

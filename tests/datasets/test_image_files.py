@@ -3,6 +3,7 @@
 import gzip
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,14 @@ def test_npz_of_the_downsampled_imagenet(tmp_path: Path) -> None:
     assert same(read_npz(tmp_path, "test"), square, LABELS)
 
 
+def test_a_file_of_the_downsampled_imagenet_may_be_empty(tmp_path: Path) -> None:
+    square = RGB[:, :, :, :4]
+    write_downsampled(tmp_path, square, LABELS)
+    with_data(np.zeros((0, 48), np.uint8), 0, tmp_path / "train_data_batch_1.npz")
+    order = np.concatenate([np.arange(20)[i::10] for i in range(1, 10)])
+    assert same(read_npz(tmp_path, "train"), square[order], LABELS[order])
+
+
 @pytest.mark.parametrize("pixels", [RGB, GREY])
 def test_folders(tmp_path: Path, pixels: np.ndarray) -> None:
     write_folders(tmp_path, pixels, LABELS)
@@ -143,6 +152,21 @@ def longer(path: Path) -> None:
     np.savez(path, data=np.zeros((2, 48), np.uint8), labels=[1, 2, 3])
 
 
+def with_data(data: np.ndarray, labels: int, path: Path) -> None:
+    np.savez(path, data=data, labels=np.ones(labels, int))
+
+
+# rows of a file, its number of labels, and what is said of them
+ODD = [
+    (np.zeros((2, 48), np.uint8), 0, r"data is uint8 \(2, 48\), expected uint8 \(0, 3 side\^2\)"),
+    (np.zeros((9, 48), np.uint8), 2, r"data is uint8 \(9, 48\), expected uint8 \(2, 3 side\^2\)"),
+    (np.zeros((2, 0), np.uint8), 2, r"data is uint8 \(2, 0\), expected uint8 \(2, 3 side\^2\)"),
+    (np.zeros((2, 50), np.uint8), 2, r"data is uint8 \(2, 50\), expected uint8 \(2, 3 side\^2\)"),
+    (np.zeros((2, 48), np.int64), 2, r"data is int64 \(2, 48\), expected uint8"),
+    (np.zeros(96, np.uint8), 2, r"data is uint8 \(96,\), expected uint8 \(2, 3 side\^2\)"),
+    (np.uint8(3), 2, r"data is uint8 \(\), expected uint8 \(2, 3 side\^2\)"),
+    (np.uint8(3), 0, r"data is uint8 \(\), expected uint8 \(0, 3 side\^2\)"),
+]
 IDX_TRAIN = "train-images-idx3-ubyte.gz"
 BROKEN: list[tuple[Callable[..., Arrays], Callable[..., None], str, Callable[[Path], None], str]] = [
     (read_idx, write_idx, IDX_TRAIN, Path.unlink, r"ubyte\[\.gz\]: missing; .*make images-data"),
@@ -157,8 +181,25 @@ BROKEN: list[tuple[Callable[..., Arrays], Callable[..., None], str, Callable[[Pa
     (read_npz, write_npz, "train.npz", ambiguous, r"images are uint8 \(20, 3, 4, 3\).* on one of the two"),
     (read_npz, write_npz, "train.npz", with_float_labels, r"labels are float64 \(20,\), expected integers"),
     (read_npz, write_downsampled, "train_data_batch_7.npz", Path.unlink, "train_data_batch_7"),
-    (read_npz, write_downsampled, "train_data_batch_7.npz", wide, r"batch_7.npz: data is uint8 \(2, 108\)"),
-    (read_npz, write_downsampled, "train_data_batch_7.npz", longer, "20 images and 21 labels"),
+    (
+        read_npz,
+        write_downsampled,
+        "train_data_batch_7.npz",
+        wide,
+        r"batch_7.npz: images are \(3, 6, 6\), expected \(3, 4",
+    ),
+    (
+        read_npz,
+        write_downsampled,
+        "train_data_batch_7.npz",
+        longer,
+        r"batch_7.npz: data is .*expected uint8 \(3, ",
+    ),
+    *(
+        (read_npz, write_downsampled, file, partial(with_data, data, n), message)
+        for file in ("train_data_batch_1.npz", "train_data_batch_7.npz")
+        for data, n, message in ODD
+    ),
     (read_folders, write_folders, "train/class2/006.png", truncate, "006.png: "),
     (read_folders, write_folders, "train/class2/006.png", overwrite, "006.png: cannot identify"),
     (

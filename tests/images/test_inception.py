@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stillhand.datasets.pixels import Digits
 from stillhand.images import inception
-from stillhand.images.inception import FILE, VARIABLE, as_rgb, import_extractors, inception_fid, weights
+from stillhand.images.inception import FILE, VARIABLE, InceptionFid, as_rgb, import_extractors, weights
 from stillhand.images.metrics import frechet
 
 needs_torch_fidelity = pytest.mark.skipif(
@@ -53,12 +53,32 @@ class MeanColour(nn.Module):
 def test_fid_is_the_frechet_distance_of_the_extractor(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    (tmp_path / FILE).touch()
     module = SimpleNamespace(FeatureExtractorInceptionV3=MeanColour)
     monkeypatch.setattr(inception, "import_extractors", lambda: module)
     train, test = Digits().read()
     expected = frechet(*((x.pixels * (255 / 16)).round().mean((1, 3)) for x in (test, train)))
-    assert inception_fid(test, train.pixels, tmp_path / FILE) == pytest.approx(expected, rel=1e-5)
+    fid = InceptionFid.load(test, {VARIABLE: str(tmp_path)})
+    assert fid is not None and fid(train.pixels) == pytest.approx(expected, rel=1e-5)
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def test_real_images_are_pooled_once_and_not_before_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def counted(net: nn.Module, pixels: np.ndarray, peak: int) -> np.ndarray:
+        seen.append(len(pixels))
+        return pooled(net, pixels, peak)
+
+    pooled = inception.pooled
+    monkeypatch.setattr(inception, "pooled", counted)
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    train, test = Digits().read()
+    fid = InceptionFid(MeanColour("", ["2048"], ""), train)
+    assert not seen
+    assert fid(test.pixels) > fid(train.pixels) == pytest.approx(0, abs=1e-9)
+    assert sorted(seen) == [len(test), len(train), len(train)]
+    assert InceptionFid.load(train, {}) is None
 
 
 class Malicious:
@@ -97,12 +117,11 @@ def test_a_file_that_is_not_the_weights_is_refused_and_not_run(
 @pytest.mark.skipif(not weights(), reason=f"needs Inception's weights: {VARIABLE}")
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_fid_with_the_real_weights() -> None:
-    path = weights()
-    assert path is not None
     _, test = Digits().read()
     noise = np.random.default_rng(0).integers(17, size=(20, 1, 8, 8), dtype=np.uint8)
-    assert inception_fid(test, test.pixels, path) == pytest.approx(0, abs=1e-3)
-    assert inception_fid(test, noise, path) > 50
+    fid = InceptionFid.load(test)
+    assert fid is not None and fid(test.pixels) == pytest.approx(0, abs=1e-3)
+    assert fid(noise) > 50
 
 
 def test_without_torch_fidelity_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

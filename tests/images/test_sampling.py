@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import pytest
@@ -57,6 +58,27 @@ def test_bad_questions_are_refused(
     given = {"seed": 0, **more}
     with pytest.raises(ValueError, match=message):
         sample_images(halves.ready(halves.diffusion()), torch.tensor(labels, dtype=torch.int64), **given)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_image_that_is_not_finite_is_named(value: float, halves: Any) -> None:
+    """As pixels it would be all black, or all white."""
+    model = halves.ready(halves.one_step())
+    generate, calls = model.generate, []
+
+    def spoilt(labels: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        x, row = generate(labels, noise).clone(), 1 + 2 * len(calls)
+        calls.append(row)
+        if len(calls) > 1:
+            x[row, 0, 2, 1] = value
+        return x
+
+    model.generate = spoilt
+    message = "image 7 of class 1 by OneStepImages has values that are not finite"
+    with pytest.raises(FloatingPointError, match=message):
+        sample_images(model, torch.tensor([0, 0, 0, 0, 0, 0, 0, 1]), seed=0, batch_rows=4)
+    calls.clear()  # the row that fills up the last batch is nobody's image
+    assert len(sample_images(model, LABELS, seed=0, batch_rows=4)) == 7
 
 
 def test_a_model_in_training_is_refused(halves: Any) -> None:

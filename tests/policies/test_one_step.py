@@ -1,5 +1,6 @@
 """One call per plan, started as the teacher's own one-call sampler, and refusals of teachers that differ."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from stillhand.policies.one_step import checked_scale
+from stillhand.core.nets.mlp import DenoisingMLP
+from stillhand.policies.one_step import OneStepPolicy, checked_scale
+
+NET = partial(DenoisingMLP, width=8, blocks=1)
 
 
 def test_one_call_per_plan(toy: Any) -> None:
@@ -93,6 +97,20 @@ def test_the_noise_is_scaled_when_acting_only(toy: Any) -> None:
     expected = policy.plan(windows, 0.5 * noise)[0]
     policy.noise_scale = 0.5
     assert torch.equal(policy.plan(windows, noise)[0], expected)
+
+
+def test_a_scale_of_no_noise_is_refused_by_both_ways_to_set_it(toy: Any) -> None:
+    policy = toy.one_step(noisy=False)
+    with pytest.raises(ValueError, match=r"noise_scale=0.5, expected 1: .*noisy is false"):
+        policy.noise_scale = 0.5
+    policy.noise_scale = 1.0
+    assert policy.noise_scale == 1.0
+    form = {"border": policy.border, "net": NET, "levels": policy.levels, "sigma_init": 2.5}
+    with pytest.raises(ValueError, match=r"noise_scale=0.9, expected 1"):
+        OneStepPolicy(**form, noisy=False, noise_scale=0.9)
+    assert OneStepPolicy(**form, noise_scale=0.9).noise_scale == 0.9
+    with pytest.raises(ValueError, match="positive finite noise_scale, got inf"):
+        toy.one_step().noise_scale = float("inf")
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])

@@ -89,7 +89,7 @@ def _episode(fake: Fake, row: Any, rng: np.random.Generator) -> EpisodeResult:
 def _card(name: str, fake: Fake) -> dict[str, Any]:
     return {
         "name": name, "method": fake.method, "calls": fake.calls, "parameters": 440_000,
-        "train_seconds": 103.0,
+        "train_seconds": 103.0, "train_wall_seconds": 110.0,
         "action_horizon": 4, "checkpoint": f"{name}/last", "config": {"width": 256},
         "command": f"stillhand rollout policy={name} <&>",
         "commit": "0123abc", "training_commit": "0123abc", "dataset": "f00d",
@@ -173,7 +173,8 @@ def scores(fd: float, recall: float) -> dict[str, float]:
 def _painted_card(name: str, one: Painted) -> dict[str, Any]:
     return {
         "name": name, "method": one.method, "calls": one.calls, "parameters": 760_000,
-        "train_seconds": 2300.0, "checkpoint": f"{name}/last", "config": {"width": 32},
+        "train_seconds": 2300.0, "train_wall_seconds": 2400.0,
+        "checkpoint": f"{name}/last", "config": {"width": 32},
         "command": f"stillhand distill method={name} <&>",
         "commit": "0123abc", "training_commit": "0123abc", "dataset": "ab12", "device": "test CPU",
         "task": "fmnist", "seed": 0, "baseline_of": one.baseline_of, "metric": "FMNIST-FD",

@@ -1,15 +1,15 @@
 """Methods x domains: rows match by method text; of several entries the teacher or the best is shown."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_module
 
 from stillhand.report.domains import MANY_CALLS, METHODS, ONE_CALL, domains, method_of
 from stillhand.report.summary import summarize
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+from stillhand.scripts import generate, rollout
 
 
 def controller(name: str, method: str, calls: int, k: int = 9) -> dict[str, Any]:
@@ -60,7 +60,9 @@ def test_rows_are_methods_in_a_fixed_order_and_blocks_are_domains() -> None:
 def test_the_same_method_stands_in_one_row() -> None:
     found = rows(domains("avoiding", ACTIONS, "teacher-10", IMAGES))
     assert found["SiD"]["avoiding"] == {"name": "sid", "calls": 1, "success": 0.9, "mode_entropy": 0.9}
-    assert found["SiD"]["fmnist"] == {"name": "sid-a", "calls": 1, "fd": 3.5, "recall": 0.5}  # the smaller FD
+    assert found["SiD"]["fmnist"] == {  # the smaller FD
+        "name": "sid-a", "calls": 1, "trainings": 1, "fd": 3.5, "recall": 0.5,
+    }  # fmt: skip
     assert found["VDD mixture"]["fmnist"] is None and found["SMT"]["avoiding"] is None
 
 
@@ -79,10 +81,20 @@ def test_one_domain_alone_has_one_block() -> None:
     assert set(rows(table)) == {MANY_CALLS, "SiD", "SMT"}
 
 
-@pytest.mark.parametrize("group", ["controllers", "generators"])
-def test_every_method_of_the_configurations_has_its_row(group: str) -> None:
-    entries = OmegaConf.to_container(OmegaConf.load(CONFIGS / group / "all.yaml"))
-    assert isinstance(entries, dict)
+def test_trainings_of_one_generator_are_averaged_before_the_best_is_taken() -> None:
+    """One lucky training of three must not stand for its method."""
+    trainings = [generator(f"sid-s{seed}", "SiD", 1, fd) for seed, fd in ((1, 1.0), (2, 8.0), (3, 6.0))]
+    other = generator("sid-long", "SiD", 1, fd=4.0)
+    found = rows(domains(None, [], None, {**IMAGES, "generators": trainings}))["SiD"]["fmnist"]
+    assert found == {"name": "sid", "calls": 1, "trainings": 3, "fd": 5.0, "recall": 0.5}
+    best = rows(domains(None, [], None, {**IMAGES, "generators": [*trainings, other]}))["SiD"]["fmnist"]
+    assert (best["name"], best["trainings"]) == ("sid-long", 1)
+
+
+@pytest.mark.parametrize(("stage", "group"), [(rollout, "controllers"), (generate, "generators")])
+def test_every_method_of_the_configurations_has_its_row(stage: ModuleType, group: str) -> None:
+    with initialize_config_module("stillhand.configs", version_base="1.3"):
+        entries = compose(stage.__name__.rsplit(".", 1)[1])[group]
     for name, entry in entries.items():
         calls = 1 if (entry.get("sampling") or {}).get("intervals", 1) == 1 else 10
         assert method_of({"method": entry["method"], "calls": calls}) in METHODS, name

@@ -97,6 +97,25 @@ def test_what_a_small_distance_hides_is_named() -> None:
     ]
 
 
+def test_several_trainings_of_a_student_are_its_mean_and_counted() -> None:
+    """A lucky training is no verdict; one that went wrong is named all the same."""
+    rows = [row("sid-s1", 0.5), row("sid-s2", 3.5), row("sid-s3", 5.0, recall=0.3), row("smd", 9.0)]
+    found = images(TEACHER, *rows)
+    assert image_title(found) == (
+        "sid (mean of 3 trainings), the best of 2 students, above teacher-35: FMNIST-FD 3.00 against 2.00"
+    )
+    assert "Students: sid (1 call, mean of 3 trainings) 3.00, above teacher-35" in image_headline(found)
+    assert image_findings(found) == [
+        "sid is above teacher-35: FMNIST-FD 3.00 against 2.00, 1.50 times.",
+        "smd is above teacher-35: FMNIST-FD 9.00 against 2.00, 4.50 times.",
+        "sid-s3 covers less of the data than teacher-35: recall 0.30 against 0.60.",
+    ]
+    tied = images(TEACHER, *rows, row("a", 3.0, baseline_of="teacher-35"))
+    assert "a (1 call) ties with sid (1 call, mean of 3 trainings): FMNIST-FD 3.00 against 3.00." in (
+        image_findings(tied)
+    )
+
+
 def test_a_single_training_seed_is_said() -> None:
     (note,) = image_findings(images(TEACHER, row("sid", 1.5), seeds=(3,)))
     assert note.startswith("One training seed of the generators") and "10\u00a0% count as ties" in note

@@ -125,6 +125,20 @@ def test_page_is_accessible(report: tuple[Path, Path]) -> None:
     assert all("scope=" in head for head in re.findall(r"<th[^e][^>]*>", table)) and "<caption>" in table
 
 
+def test_a_one_step_policys_noise_is_told_where_it_is_not_the_trained_one(
+    run_folder: Path, demonstrations: Demonstrations
+) -> None:
+    for name, scale, noisy in (("vdd", 1.0, False), ("bc", 0.9, True), ("teacher-100", 1.0, True)):
+        path = run_folder / "rollouts" / name / "controller.json"
+        card = json.loads(path.read_text())
+        card["rollout"]["sampling"] = {"noisy": noisy, "noise_scale": scale}
+        path.write_text(json.dumps(card))
+    html = write_report(run_folder, demonstrations, video=False)[1].read_text(encoding="utf-8")
+    assert '<td class="text">vdd<small>no noise</small></td>' in html
+    assert '<td class="text">bc-mse<small>noise × 0.9</small></td>' in html
+    assert html.count('<td class="text">diffusion</td>') == 2
+
+
 def test_page_without_video_or_latency_or_mixture(
     run_folder: Path, demonstrations: Demonstrations, monkeypatch: pytest.MonkeyPatch
 ) -> None:

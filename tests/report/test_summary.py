@@ -85,6 +85,19 @@ def test_the_run_says_what_it_was_made_from(run_folder: Path) -> None:
     assert summary["controllers"][0]["rollout"]["sampling"] == {"intervals": 10}
 
 
+def test_noise_and_wall_seconds_stand_behind_all_else(run_folder: Path) -> None:
+    for name, sampling in (("vdd", {"noisy": True, "noise_scale": 0.9}), ("bc", {"noisy": False})):
+        path = run_folder / "rollouts" / name / "controller.json"
+        card = json.loads(path.read_text())
+        card["rollout"]["sampling"] = {"noise_scale": 1.0, **sampling}
+        del card["train_wall_seconds"]  # as older runs
+        path.write_text(json.dumps(card))
+    rows = summarize(run_folder)["controllers"]
+    assert [row["noise"] for row in rows] == [None, None, 0.9, 0.0]
+    assert [row["train_wall_seconds"] for row in rows] == [110.0, 110.0, None, None]
+    assert all([*row][-2:] == ["train_wall_seconds", "noise"] for row in rows)
+
+
 def test_differences_from_one_controller_are_paired(run_folder: Path) -> None:
     run = load_run(run_folder, "teacher-10")
     found = differences_from(run, "vdd")
@@ -123,6 +136,7 @@ def test_images_stand_beside_their_floor(pristine_run: Path, pristine_pictures: 
     smt = images["generators"][2]
     assert (smt["name"], smt["method"], smt["calls"], smt["parameters"]) == ("smt", "SMT", 1, 760_000)
     assert (smt["scores"]["fd"], smt["scores"]["fd_to_teacher"]) == (4.7, 3.1)
+    assert smt["train_wall_seconds"] == 2400.0
     assert (smt["train_seconds"], smt["cpu_ms_per_image"], smt["baseline_of"]) == (2300.0, 1.9, None)
 
 

@@ -42,7 +42,9 @@ MODELS = {
 ONLY = ("teacher-9", "teacher-35", "sid")
 
 
-def save_model(run: Path, name: str, images: Images, fingerprint: str | None = None) -> None:
+def save_model(
+    run: Path, name: str, images: Images, fingerprint: str | None = None, bias: float = 0.0
+) -> None:
     """A checkpoint as a training leaves it, of a network that learnt nothing."""
     torch.manual_seed(0)
     model = checkpoint.build(MODELS[name], images.spec)
@@ -51,7 +53,7 @@ def save_model(run: Path, name: str, images: Images, fingerprint: str | None = N
         torch.no_grad()
     ):  # the last layer starts at 0: without this, one call returns the noise's scale alone
         for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape))
+            parameter.add_(0.1 * torch.randn(parameter.shape) + bias)
     card = {
         **checkpoint.describe(MODELS[name], images.spec),
         "task": "digits", "method": name, "run": {"seed": 3}, "commit": "0123abc",
@@ -146,12 +148,10 @@ def test_the_teacher_draws_other_noise_than_its_students(
 
 
 def _features(run: Path, name: str, train: Images, net: FeatureNet, found: dict[str, Any]) -> Any:
-    entry = {"checkpoint": found["checkpoint"].split("/")[0], "method": "m"}
+    entry: dict[str, Any] = {"checkpoint": found["checkpoint"].split("/")[0], "method": "m"}
     if name != "sid":
-        entry["sampling"] = {
-            "intervals": 18,
-            "solver": {"_target_": "stillhand.core.diffusion.samplers.heun", "_partial_": True},
-        }
+        solver = {"_target_": "stillhand.core.diffusion.samplers.heun", "_partial_": True}
+        entry["sampling"] = {**found["generation"]["sampling"], "solver": solver}
     (model,) = generation.load(name, entry, run, train).models
     labels = torch.arange(N) % 10
     return embed(net, sample_images(model, labels, found["generation"]["seed"], 100).numpy()).features
@@ -184,6 +184,36 @@ def test_without_the_teacher_there_is_no_distance_to_it(run: Path, stage: Callab
     done = stage("generate", "task=digits", f"run={run}", f"n={N}", "only=[sid]")
     assert done.code == 0, done.err
     assert card(run, "sid")["scores"]["fd_to_teacher"] is None
+
+
+@pytest.mark.parametrize("damage", ["missing", "other"])
+def test_features_that_are_not_the_teachers_are_refused_before_any_work(
+    damage: str, run: Path, stage: Callable[..., Any], snapshot: Callable[[Path], dict[str, str]]
+) -> None:
+    path = run / "generated/teacher-35/features.npy"
+    if damage == "missing":
+        path.unlink()
+    else:
+        np.save(path, 2 * np.load(path))
+    before = snapshot(run)
+    words = ("generate", "task=digits", f"run={run}", f"n={N}")
+    done = stage(*words, "only=[sid]")
+    assert done.code == 1 and not done.out and snapshot(run) == before
+    assert f"{path}: " in done.err and "generate teacher-35 again too" in done.err
+    again = stage(*words, "only=[teacher-35,sid]")
+    assert again.code == 0, again.err
+
+
+def test_images_that_are_not_finite_are_refused_with_the_generators_name(
+    run: Path, stage: Callable[..., Any], splits: tuple[Images, Images],
+    snapshot: Callable[[Path], dict[str, str]],
+) -> None:  # fmt: skip
+    shutil.rmtree(run / "sid")
+    save_model(run, "sid", splits[0], bias=np.nan)
+    before = snapshot(run)
+    done = stage("generate", "task=digits", f"run={run}", f"n={N}", "only=[sid]")
+    assert done.code == 1 and not done.out and snapshot(run) == before
+    assert "generators.sid: image 0 of class 0 by OneStepImages has values that are not finite" in done.err
 
 
 @pytest.mark.parametrize(

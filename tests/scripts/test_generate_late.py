@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
+
+from stillhand.images import inception
 
 TINY = (
     "task=digits",
@@ -58,7 +61,8 @@ def test_scores_are_the_mean_over_the_last_checkpoints(
     done = generate("+generators.sid.late=2", *single, f"only=[{','.join(only)}]")
     assert done.code == 0, done.err
     late, alone = record(run, "sid"), [record(run, name) for name in ("at3", "at4")]
-    assert late["late"] == [one["scores"] for one in alone]
+    assert late["late"] == [{**one["scores"], "inception_fid": None} for one in alone]
+    assert late["inception_fid"] is None
     assert alone[0]["scores"]["fd"] != alone[1]["scores"]["fd"]
     for key, value in late["scores"].items():
         if key == "fd_to_teacher" and not teacher:
@@ -68,6 +72,26 @@ def test_scores_are_the_mean_over_the_last_checkpoints(
     assert late["checkpoint"] == "sid/step-00000004"
     grids = [(run / "generated" / name / "grid.png").read_bytes() for name in ("sid", "at3", "at4")]
     assert grids[0] == grids[2] != grids[1]
+
+
+def test_inceptions_fid_is_a_mean_too_and_pools_the_real_images_once(
+    run: Path, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+
+    def pooled(net: None, pixels: np.ndarray, peak: int) -> np.ndarray:
+        rows.append(len(pixels))
+        return pixels.mean((1, 3), dtype=np.float64)
+
+    monkeypatch.setattr(inception, "pooled", pooled)
+    monkeypatch.setattr(inception, "weights", lambda environment: Path("weights"))
+    monkeypatch.setattr(inception, "inception", lambda path: nn.Identity())
+    assert generate("+generators.sid.late=3", "only=[teacher-1,sid]").code == 0
+    late = record(run, "sid")
+    fids = [one["inception_fid"] for one in late["late"]]
+    assert len({*fids}) == 3 and "inception_fid" not in late["scores"]
+    assert late["inception_fid"] == pytest.approx(np.mean(fids), rel=1e-12)
+    assert rows.count(100) == 4 and len(rows) == 5
 
 
 def test_one_late_checkpoint_is_the_last(run: Path, generate: Callable[..., Any]) -> None:

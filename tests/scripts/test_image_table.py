@@ -9,18 +9,24 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 from PIL import Image
 
 from stillhand.core import checkpoint
-from stillhand.scripts import image_table
+from stillhand.scripts import generate, image_table, table
+from stillhand.scripts.stage import plain
 
 TABLE: dict[str, Any] = {
     "task": "digits",
     "image": "unet",
+    "generators": "teachers",
     "seeds": [3, 4],
+    "late": 4,
+    "methods": {"sid": "SiD", "dmd": "DMD, with a comma", "smt": "SMT"},
+    "generate": ["sample_seed=1"],
     "teacher": ["method=diffusion", "seed=7"],
     "train": {"smt": ["method=smt"]},
-    "distill": {"sid": ["method=sid", "keep=4"], "dmd": ["method=dmd"]},
+    "distill": {"sid": ["method=sid"], "dmd": ["method=dmd"]},
 }
 
 
@@ -28,15 +34,27 @@ def test_students_are_trained_once_per_seed_and_all_by_the_one_teacher() -> None
     commands = image_table.trainings(TABLE, Path("runs"), ["batch_size=8"])
     assert commands[0] == [
         "train", "task=digits", "image=unet", "method=smt", "seed=3", "run=runs", "out=runs/smt-s3",
-        "batch_size=8",
+        "keep=4", "batch_size=8",
     ]  # fmt: skip
     assert commands[3] == [
-        "distill", "task=digits", "image=unet", "method=sid", "keep=4", "seed=4", "run=runs",
-        "out=runs/sid-s4", "teacher=runs/diffusion", "batch_size=8",
+        "distill", "task=digits", "image=unet", "method=sid", "seed=4", "run=runs",
+        "out=runs/sid-s4", "teacher=runs/diffusion", "keep=4", "batch_size=8",
     ]  # fmt: skip
-    assert [c[-2 if c[0] == "train" else -3] for c in commands] == [
+    assert [next(word for word in c if word.startswith("out=")) for c in commands] == [
         f"out=runs/{name}-s{seed}" for name in ("smt", "sid", "dmd") for seed in (3, 4)
     ]
+
+
+def test_students_entries_follow_from_the_table() -> None:
+    words = image_table.generation(TABLE, Path("runs"), ["n=100"])
+    assert words[0] == "generate" and words[-2:] == ["sample_seed=1", "n=100"]
+    assert generate  # registers its schema
+    with initialize_config_module("stillhand.configs", version_base="1.3"):
+        made = plain(compose("generate", words[1:]))["generators"]
+    students = {name: entry for name, entry in made.items() if "late" in entry}
+    assert [*students] == [f"{name}-s{seed}" for name in ("smt", "sid", "dmd") for seed in (3, 4)]
+    assert students["dmd-s4"] == {"checkpoint": "dmd-s4", "method": "DMD, with a comma", "late": 4}
+    assert {entry["checkpoint"] for name, entry in made.items() if name not in students} == {"diffusion"}
 
 
 @pytest.mark.parametrize(("mode", "white"), [("L", 255), ("RGB", (255, 255, 255))])
@@ -65,9 +83,9 @@ CHOICES = (
     "table=fmnist", "table.title=Small", "table.task=digits", "table.seeds=[1]", "table.late=2",
     "table.pictured=[teacher-35,sid-s1]",
     "~table.train.smt", "~table.distill.smd", "~table.distill.dmd",
-    "table.distill.sid=['method=sid','keep=3','checkpoint_every=1']",
+    "table.distill.sid=['method=sid','checkpoint_every=1']",
     "overrides=['training.steps=2','batch_size=8','image.net.channels=[8]','image.net.blocks=1']",
-    "rollout_overrides=['only=[teacher-35,teacher-1,sid-s1]','n=100','generators.sid-s1.late=2']",
+    "rollout_overrides=['only=[teacher-35,teacher-1,sid-s1]','n=100']",
 )  # fmt: skip
 
 
@@ -91,6 +109,42 @@ def home(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any]) ->
     ((settings, root, out),) = passed
     image_table.write(settings, run_all, root, out)
     return folder
+
+
+REFUSED = {
+    "one seed less": (
+        ("table.seeds=[2]", "rollout_overrides=['n=100']"),
+        ("the table needs the generators ['sid-s1']",),
+    ),
+    "a seed twice": (("table.seeds=[1,1]",), ("table.seeds must be different numbers",)),
+    "too few steps": (("table.late=3",), ("table.late=3, but sid-s1 would leave 2 checkpoints",)),
+    "too few kept": (
+        ("table.distill.sid=['method=sid']", "overrides=['checkpoint_every=1','keep=1']"),
+        ("table.late=2, but sid-s1 would leave 1 checkpoints", "keep=1"),
+    ),
+    "another late": (
+        ("rollout_overrides=['generators.sid-s1.late=1']",),
+        ("generators.sid-s1.late=1, but table.late=2",),
+    ),
+    "no teacher": (("rollout_overrides=['only=[sid-s1]']",), ("needs the generators ['teacher-35']",)),
+    "no text": (("~table.methods.sid",), ("table.methods has no text for ['sid']",)),
+    "no such setting": (("overrides=['training.stepz=2']",), ("stillhand train task=digits", "stepz")),
+    "too few images": (("rollout_overrides=['n=5000']",), ("n=5000, but the floor needs",)),
+    "no features": (("table.generate=['task.images.folder=gone']", "table.task=fmnist"), ("gone",)),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_fail_after_hours_is_refused_at_once(
+    case: str, stage: Callable[..., Any], tmp_path: Path
+) -> None:
+    words, says = REFUSED[case]
+    with mock.patch.object(table, "run_all", side_effect=AssertionError("a training was started")):
+        done = stage("table", *CHOICES, *words, f"run={tmp_path / 'runs'}", f"out={tmp_path / 'docs/small'}")
+    assert done.code == 1 and not done.out
+    assert all(text in done.err for text in says), done.err
+    assert done.err.count("stillhand table: error: ") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_small_table_from_nothing(home: Path) -> None:
@@ -133,8 +187,8 @@ def test_the_page_says_what_its_numbers_are(home: Path) -> None:
     assert "DIGITS-FD is a Frechet distance" in text and "it is not FID" in text
     assert "100 generated images against the test split, 355 images" in text
     assert "its last 2 checkpoints" in text
-    table = [line for line in text.splitlines() if line.startswith("| ")]
-    assert [line.split(" | ")[0] for line in table[1:]] == [
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[0] for line in lines[1:]] == [
         "| real images", "| teacher-35", "| sid", "| teacher-1",
     ]  # fmt: skip
 

@@ -80,7 +80,7 @@ def test_one_entry_and_one_set_of_losses_train_actions_and_images(
 ) -> None:
     """Chunks have the axes (b, h, a), images (b, c, y, x); the functions called are the same."""
     command = "train" if method == "smt" else "distill"
-    warm = ["scratch.turns.warmup_steps=1"] if method == "smt" else []
+    warm = ["scratch.turns.warmup_steps=1", "scratch.turns.lead_steps=0"] if method == "smt" else []
     steps = ("training.steps=3", f"method={method}", f"out={tmp_path / 'out'}", *warm)
     seen, weights = {}, {}
     for domain, axes, words in (
@@ -161,7 +161,12 @@ def test_divergence_keeps_the_last_checkpoint_and_the_batch(
 
 
 REFUSED: dict[str, tuple[str, list[str], tuple[str, ...]]] = {
-    "other network": ("actions", ["policy.net.width=16"], ("does not fit", "size mismatch")),
+    "other network": (
+        "actions", ["policy.net.width=16"], ("has width=32, but model.net has width=16", "needs its network"),
+    ),
+    "another encoder": ("actions", ["policy.encoder.octaves=1"], ("does not fit", "size mismatch")),
+    "cd without an end": ("actions", ["method=cd", "model.sigma_min=0"], ("sigma_min > 0, got 0.0",)),
+    "onedp_d with noise": ("images", ["method=onedp_d", "model.noisy=true"], ("noisy=true, expected",)),
     "other horizon": ("actions", ["task.prediction_horizon=4"], ("prediction_horizon", "4", "8")),
     "no diffusion model": ("actions", ["teacher=RUN/em"], ("em", "MixturePolicy", "DiffusionPolicy")),
     "a student as teacher": ("actions", ["teacher=RUN/sid"], ("OneStepPolicy", "DiffusionPolicy")),
@@ -182,7 +187,12 @@ REFUSED: dict[str, tuple[str, list[str], tuple[str, ...]]] = {
     "bad levels": ("actions", ["task.levels.generator.low=9"], ("low < high", "9.0")),
     "bad sigma_init": ("images", ["model.sigma_init=0"], ("sigma_init", "0.0")),
     "another domain's teacher": ("images", ["teacher=RUN/diffusion"], ("diffusion", "images=None")),
-    "other network of images": ("images", ["image.net.channels=[16]"], ("does not fit", "size mismatch")),
+    "other network of images": (
+        "images", ["image.net.channels=[16]"], ("has channels=(8,), but model.net has channels=(16,)",),
+    ),
+    "another network of equal shapes": (
+        "images", ["+image.net.groups=4"], ("has groups=8, but model.net has groups=4", "needs its network"),
+    ),
     "a method for actions": (
         "images", ["method=vdd"], ("method=vdd is for actions, task=digits has images",),
     ),

@@ -61,6 +61,8 @@ def test_only_the_target_is_the_average(lab: Any) -> None:
 def test_refuses_what_is_no_trajectory(lab: Any) -> None:
     with pytest.raises(ValueError, match="intervals >= 2, got 1"):
         ConsistencyDistillation(intervals=1)
+    with pytest.raises(ValueError, match=re.escape("needs sigma_min > 0, got 0.0")):
+        lab().duel(ConsistencyDistillation(), generator=lab().generator())
     players = Players(lab().generator(0), lab().generator(1), lab().teacher, None)
     with pytest.raises(ValueError, match=re.escape("0 < sigma_min < sigma_max < inf, got 0.0")):
         ConsistencyDistillation().generator_loss(players, lab().examples(0), Generator().manual_seed(0))

@@ -51,3 +51,9 @@ def test_without_noise_it_reaches_one_mode(seed: int, lab: Any) -> None:
         a = data.answers(duel, c, n=4)
         assert torch.equal(a, a[:1].expand(4))
         assert abs(abs(a[0] - data.slope * c) - data.half) < 0.15
+
+
+def test_a_generator_with_noise_is_refused_where_no_critic_keeps_it_noisy(lab: Any) -> None:
+    with pytest.raises(ValueError, match="noisy=true, expected false"):
+        lab().duel(DeterministicMatching(LogNormal()), generator=lab().generator())
+    lab().duel(DistributionMatching(**LEVELS), generator=lab().generator())

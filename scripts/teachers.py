@@ -1,0 +1,62 @@
+"""Whether a teacher fits a training: it learnt from the same data, and a student can start from its weights.
+
+Weights say nothing of what has no parameters: a network of 4 heads loads those of 8 without a word and
+computes something else. The descriptions are compared instead, defaults filled in. Dropout may differ: it is
+no part of what a trained network computes.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from stillhand.core.checkpoint import Card, Checkpoint
+from stillhand.core.construct import Allowed, construct
+
+FREE = ("dropout",)
+
+
+def check_data(found: Checkpoint, card: Card) -> None:
+    """A teacher is distilled on what it was trained on.
+
+    Args:
+        found: The teacher.
+        card: Of the run that learns from it.
+
+    Raises:
+        ValueError: Names both fingerprints.
+    """
+    learnt, own = (one["dataset"]["fingerprint"] for one in (found.card, card))
+    if learnt != own:
+        raise ValueError(
+            f"{found.folder}: this teacher learnt from data with the fingerprint {learnt}, but those of this "
+            f"run have {own}; distill on what the teacher was trained on"
+        )
+
+
+def check_network(found: Checkpoint, card: Card, part: str, allowed: Allowed) -> None:
+    """A student that starts from its teacher's weights has its network.
+
+    Args:
+        found: The teacher.
+        card: Of the run that learns from it.
+        part: Key of both cards that describes the model, with its `net`.
+        allowed: What the descriptions may name.
+
+    Raises:
+        ValueError: Names the key and both values.
+    """
+    theirs, own = (settled(one[part]["net"], allowed) for one in (found.card, card))
+    for key in sorted({*theirs, *own} - {*FREE}):
+        if theirs.get(key) != own.get(key):
+            raise ValueError(
+                f"{found.folder}: this teacher's network has {key}={theirs.get(key)!r}, but model.net has "
+                f"{key}={own.get(key)!r}; a student starts from the teacher's weights and needs its network"
+            )
+
+
+def settled(net: Mapping[str, Any], allowed: Allowed) -> dict[str, Any]:
+    """All arguments of a described network, those left at their defaults too."""
+    made = construct(net, allowed)
+    parameters = inspect.signature(made.func).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {"_target_": net["_target_"], **defaults, **made.keywords}
