@@ -76,7 +76,15 @@ def test_distillation_killed_on_both_sides_of_its_warm_up_ends_in_the_same_bytes
     ("command", "overrides"),
     [
         ("distill", ["method=sid", "training.steps=90"]),
-        ("train", ["method=smt", "scratch.turns.warmup_steps=25", "training.steps=90"]),
+        (
+            "train",
+            [
+                "method=smt",
+                "scratch.turns.warmup_steps=25",
+                "scratch.turns.lead_steps=20",
+                "training.steps=90",
+            ],
+        ),
     ],
     ids=["sid", "smt"],
 )
