@@ -54,6 +54,7 @@ def main(config: DictConfig) -> None:
     from stillhand.report.generated import TEACHER
     from stillhand.scripts import entries, generation
     from stillhand.scripts.image_sets import image_set
+    from stillhand.scripts.judge import Judge
 
     if "images" not in config.task:  # before its backbone is looked up, which a task of images names
         raise ValueError(f"task={config.task.name} has no images; expected one such as task=fmnist")
@@ -64,7 +65,7 @@ def main(config: DictConfig) -> None:
     train, test = image_set(settings["task"])
     run = Path(settings["run"])
     generators = [generation.load(name, entry, run, train) for name, entry in chosen.items()]
-    judge = generation.Judge.prepare(train, test, settings["n"], settings["sample_seed"])
+    judge = Judge.prepare(train, test, settings["n"], settings["sample_seed"])
     generation.check_others(run, chosen, judge)
     writable_folder(settings["run"])
     generation.write_floor(judge, run)

@@ -26,8 +26,8 @@ from stillhand.report.image_table import markdown, rows_of
 from stillhand.report.trainings import stem
 from stillhand.scripts import entries
 from stillhand.scripts.generate import FEWEST
-from stillhand.scripts.generation import Judge
 from stillhand.scripts.image_sets import image_set
+from stillhand.scripts.judge import Judge
 from stillhand.scripts.stage import at_least, check_method, commit, device, plain
 from stillhand.scripts.table import commits_of, uncommitted
 

@@ -26,6 +26,7 @@ TESTED_ELSEWHERE = {
     "scripts/rollout.py": "tests/scripts/test_pipeline.py",
     "scripts/evaluation.py": "tests/scripts/test_pipeline.py",
     "scripts/latency.py": "tests/scripts/test_pipeline.py",
+    "scripts/judge.py": "tests/scripts/test_generate.py",
     "scripts/generation.py": "tests/scripts/test_generate.py",
     "scripts/mixture_map.py": "tests/scripts/test_pipeline.py",
     "scripts/report.py": "tests/scripts/test_pipeline.py",

@@ -19,7 +19,7 @@ from stillhand.images.features import FeatureNet, embed, write_features
 from stillhand.images.metrics import frechet
 from stillhand.images.sampling import sample_images
 from stillhand.report.generated import load_generated
-from stillhand.scripts import generation
+from stillhand.scripts import generation, judge
 
 N = 200
 NET = {"_target_": "stillhand.core.nets.unet2d.UNet2d", "_partial_": True, "channels": [8]}
@@ -78,8 +78,8 @@ def feature_net(
     net = FeatureNet(splits[0].spec, (8, 8), 12)
     write_features(net, folder, {})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generation, "load_features", partial(features.load_features, folder=folder))
-        patch.setattr(generation, "read_card", partial(features.read_card, folder=folder))
+        patch.setattr(judge, "load_features", partial(features.load_features, folder=folder))
+        patch.setattr(judge, "read_card", partial(features.read_card, folder=folder))
         patch.delenv("STILLHAND_WEIGHTS", raising=False)
         yield net
 
@@ -158,11 +158,10 @@ def _features(run: Path, name: str, train: Images, net: FeatureNet, found: dict[
 
 
 def test_the_floor_is_of_different_training_images_of_every_class(splits: tuple[Images, Images]) -> None:
-    judge = generation.Judge.prepare(*splits, n=N, seed=4)
-    chosen = generation.real_sample(judge)
+    chosen = judge.real_sample(judge.Judge.prepare(*splits, n=N, seed=4))
     assert len(set(chosen.tolist())) == N
     np.testing.assert_array_equal(splits[0].labels[chosen], np.arange(N) % 10)
-    other = generation.real_sample(generation.Judge.prepare(*splits, n=N, seed=5))
+    other = judge.real_sample(judge.Judge.prepare(*splits, n=N, seed=5))
     assert (chosen != other).any()
 
 
