@@ -151,6 +151,11 @@ def _check_turns(turns: Turns, method: Method[Any], run: Run) -> None:
         raise ValueError(
             f"turns.warmup_steps={turns.warmup_steps} leaves nothing of training.steps={run.settings.steps}"
         )
+    if turns.warmup_steps + turns.lead_steps >= run.settings.steps:
+        raise ValueError(
+            f"turns.warmup_steps={turns.warmup_steps} and lead_steps={turns.lead_steps} leave the generator "
+            f"nothing of training.steps={run.settings.steps}"
+        )
 
 
 def _players(

@@ -241,6 +241,7 @@ def test_train_refuses_what_needs_a_teacher_and_a_warm_up_without_an_end(
     smt = ("train", "method=smt", *base, "training.restarts=[]")
     refused(*smt, says=("turns.warmup_steps=6000 leaves nothing of training.steps=20",))
     refused(*smt, "scratch.turns.warmup_steps=20", says=("warmup_steps=20 leaves nothing",))
+    refused(*smt, "scratch.turns.warmup_steps=5", says=("lead_steps=100 leave the generator nothing",))
     score = "stillhand.core.one_step.score_identity.ScoreIdentity"
     sid = ["~scratch.method.alpha_weighting", "~scratch.method.least_alpha", "~scratch.method.at_ends"]
     words = (*sid, f"scratch.method._target_={score}", "scratch.turns.warmup_steps=1")
