@@ -27,6 +27,8 @@ class Settings:
         ema_decay: Cap of the average's decay.
         restarts: Steps at which the cosine starts again, rising, between 0 and `steps`.
         restart_scale: Peak of each restart relative to the one before.
+        anneals: False leaves out the cosines: the rate stays at its peak until the next restart, and the
+            weight average alone comes to rest.
         bfloat16: Run networks under bfloat16 autocast; weights and moments stay float32.
 
     Raises:
@@ -42,6 +44,7 @@ class Settings:
     ema_decay: float = 0.999
     restarts: tuple[int, ...] = ()
     restart_scale: float = 1.0
+    anneals: bool = True
     bfloat16: bool = False
 
     def __post_init__(self) -> None:
@@ -63,11 +66,16 @@ class Settings:
 
 
 def learning_rate(settings: Settings, step: int) -> float:
-    """Linear warm-up, then a cosine to zero at the last step or the next restart."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    """Linear warm-up, then a cosine to zero at the last step or the next restart; or constant."""
+    if step < settings.warmup_steps or not settings.anneals:
+        return _peak(settings, step)
     edges = [settings.warmup_steps, *settings.restarts, settings.steps]
     begin = max(edge for edge in edges[:-1] if edge <= step)
     end = min(edge for edge in edges[1:] if edge > step)
-    peak = settings.learning_rate * settings.restart_scale ** sum(edge <= step for edge in settings.restarts)
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
+    return _peak(settings, step) * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
+
+
+def _peak(settings: Settings, step: int) -> float:
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    return settings.learning_rate * settings.restart_scale ** sum(edge <= step for edge in settings.restarts)

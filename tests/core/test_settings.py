@@ -26,6 +26,14 @@ def test_every_restart_is_lower_than_the_one_before_by_the_scale() -> None:
     assert learning_rate(settings, 75) == pytest.approx(0.25)
 
 
+def test_without_annealing_the_rate_stays_at_its_peak_until_the_next_restart() -> None:
+    settings = Settings(
+        steps=20, learning_rate=2.0, warmup_steps=4, restarts=(10,), restart_scale=0.5, anneals=False
+    )
+    rates = [learning_rate(settings, step) for step in (0, 1, 3, 4, 9, 10, 19)]
+    assert rates == [0.5, 1.0, 2.0, 2.0, 2.0, 1.0, 1.0]
+
+
 @given(
     steps=st.integers(2, 60),
     warmup=st.integers(0, 80),
