@@ -7,6 +7,7 @@ image is mirrored or not by (seed, position) alone. Axes: n or b images, c chann
 """
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from stillhand.datasets import shuffle
 from stillhand.datasets.fingerprint import extend, first_link
-from stillhand.datasets.image_files import Arrays, read_folders, read_idx, read_npz
+from stillhand.datasets.image_files import Arrays, Split, read_folders, read_idx, read_npz
 from stillhand.datasets.schema import Array
 
 DIGITS_TEST_EVERY = 5
@@ -91,57 +92,44 @@ class Digits:
 
 
 @dataclass(frozen=True)
-class Idx:
-    """The four IDX files of the MNIST family, gzipped or plain.
+class Files(ABC):
+    """A set in one folder.
 
     Args:
-        folder: Where they are.
+        folder: Where its files are.
         name: Of the set.
     """
 
     folder: str
     name: str
 
-    def read(self) -> tuple[Images, Images]:
-        """(train, test); ValueError names a missing or damaged file."""
-        folder = Path(self.folder)
-        return splits(self.name, read_idx(folder, "train"), read_idx(folder, "test"))
-
-
-@dataclass(frozen=True)
-class Npz:
-    """`train.npz` and `test.npz`, or the files of the downsampled ImageNet; see `read_npz`.
-
-    Args:
-        folder: Where they are.
-        name: Of the set.
-    """
-
-    folder: str
-    name: str
+    @staticmethod
+    @abstractmethod
+    def read_split(folder: Path, split: Split) -> Arrays:
+        """Pixels and labels of one split."""
 
     def read(self) -> tuple[Images, Images]:
         """(train, test); ValueError names a missing or damaged file."""
         folder = Path(self.folder)
-        return splits(self.name, read_npz(folder, "train"), read_npz(folder, "test"))
+        return splits(self.name, self.read_split(folder, "train"), self.read_split(folder, "test"))
 
 
-@dataclass(frozen=True)
-class Folders:
-    """`train/CLASS/*.png` and `test/CLASS/*.png`.
+class Idx(Files):
+    """The four IDX files of the MNIST family, gzipped or plain."""
 
-    Args:
-        folder: Holds `train` and `test`.
-        name: Of the set.
-    """
+    read_split = staticmethod(read_idx)
 
-    folder: str
-    name: str
 
-    def read(self) -> tuple[Images, Images]:
-        """(train, test); ValueError names a missing or damaged file."""
-        folder = Path(self.folder)
-        return splits(self.name, read_folders(folder, "train"), read_folders(folder, "test"))
+class Npz(Files):
+    """`train.npz` and `test.npz`, or the files of the downsampled ImageNet; see `read_npz`."""
+
+    read_split = staticmethod(read_npz)
+
+
+class Folders(Files):
+    """`train/CLASS/*.png` and `test/CLASS/*.png`."""
+
+    read_split = staticmethod(read_folders)
 
 
 def splits(name: str, train: Arrays, test: Arrays, peak: int = 255) -> tuple[Images, Images]:
