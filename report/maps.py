@@ -117,7 +117,7 @@ def trajectories(maps: Sequence[Map], arena: Arena) -> Picture:
         grid = figure.subplots(
             rows, COLUMNS, squeeze=False,
             gridspec_kw={
-                "left": 0.5 / WIDTH_IN, "right": 1 - 0.05 / WIDTH_IN, "wspace": 0.1, "hspace": 0.22,
+                "left": 0.6 / WIDTH_IN, "right": 1 - 0.05 / WIDTH_IN, "wspace": 0.1, "hspace": 0.22,
                 "bottom": BELOW_IN / height, "top": 1 - 0.36 / height,
             },
         ).ravel()  # fmt: skip
