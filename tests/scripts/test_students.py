@@ -239,7 +239,7 @@ def test_train_refuses_what_needs_a_teacher_and_a_warm_up_without_an_end(
     base = (f"data={tiny_store}", f"out={tmp_path / 'out'}", *small)
     refused("train", "method=sid", *base, says=("method=sid is distilled: use stillhand distill method=sid",))
     smt = ("train", "method=smt", *base, "training.restarts=[]")
-    refused(*smt, says=("turns.warmup_steps=6000 leaves nothing of training.steps=20",))
+    refused(*smt, says=("turns.warmup_steps=12000 leaves nothing of training.steps=20",))
     refused(*smt, "scratch.turns.warmup_steps=20", says=("warmup_steps=20 leaves nothing",))
     refused(*smt, "scratch.turns.warmup_steps=5", says=("lead_steps=100 leave the generator nothing",))
     score = "stillhand.core.one_step.score_identity.ScoreIdentity"
