@@ -4,7 +4,7 @@
     rate(s) = peak scale^r (1 + cos(pi (s - begin) / (end - begin))) / 2   afterwards
 
 r restarts having passed, begin and end being the neighbours of s among the end of the warm-up, the restarts
-and the last step (arXiv 1608.03983, Eq. 5).
+and the last step (arXiv 1608.03983, Eq. 5); without annealing the bracket is 2.
 Needs no torch, so that a command can explain itself and refuse a mistake at once.
 """
 
