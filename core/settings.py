@@ -68,14 +68,15 @@ class Settings:
 def learning_rate(settings: Settings, step: int) -> float:
     """Linear warm-up, then a cosine to zero at the last step or the next restart; or constant."""
     if step < settings.warmup_steps or not settings.anneals:
-        return _peak(settings, step)
+        return peak_rate(settings, step)
     edges = [settings.warmup_steps, *settings.restarts, settings.steps]
     begin = max(edge for edge in edges[:-1] if edge <= step)
     end = min(edge for edge in edges[1:] if edge > step)
-    return _peak(settings, step) * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
+    return peak_rate(settings, step) * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
 
 
-def _peak(settings: Settings, step: int) -> float:
+def peak_rate(settings: Settings, step: int) -> float:
+    """What the cosine falls from at that step: the linear warm-up, then the peak of the current restart."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     return settings.learning_rate * settings.restart_scale ** sum(edge <= step for edge in settings.restarts)

@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from stillhand.core.diffusion.one_step import OneStep
 from stillhand.core.one_step.method import Method
 from stillhand.core.one_step.players import C, Examples, Players
-from stillhand.core.settings import Settings, learning_rate
+from stillhand.core.settings import Settings, learning_rate, peak_rate
 from stillhand.core.shapes import Info
 from stillhand.core.training import Learner, Metrics, TrainState, derived_seed, ema_decay, means
 
@@ -32,7 +32,9 @@ class Turns:
 
     Args:
         critic_updates: Critic steps per generator step; 1 in SiD, 5 in SMT and SMD.
-        critic_rate: Learning rate of the critic over the generator's, at every step.
+        critic_rate: Learning rate of the critic over the generator's.
+        critic_anneals: Whether the critic's rate falls with the generator's. False holds it at the peak: the
+            generator comes to rest and the critic goes on following it.
         warmup_steps: Steps of plain denoising before the first turn; 0 with a teacher.
         lead_steps: Steps after those in which the critic learns alone.
         largest_loss: A generator's loss beyond it, in any sample, counts as divergence.
@@ -44,6 +46,7 @@ class Turns:
 
     critic_updates: int = 1
     critic_rate: float = 2.0
+    critic_anneals: bool = True
     warmup_steps: int = 0
     lead_steps: int = 0
     largest_loss: float = 1e4
@@ -181,10 +184,14 @@ class Duel(Generic[C]):
             self.players.critic.denoiser.load_state_dict(self.players.generator.denoiser.state_dict())
         values: Metrics = {}
         for turn in range(self.turns.critic_updates if self.critic is not None else 0):
-            values = self._critic_turn(turn, rate * self.turns.critic_rate)
+            values = self._critic_turn(turn, self._critic_rate())
         if values and self.step < self.turns.warmup_steps + self.turns.lead_steps:
             return {"loss": values["critic/loss"], "gradient_norm": values["critic/gradient_norm"], **values}
         return {**values, **self._generator_turn(rate)}
+
+    def _critic_rate(self) -> float:
+        schedule = learning_rate if self.turns.critic_anneals else peak_rate
+        return schedule(self.settings, self.step) * self.turns.critic_rate
 
     def _critic_turn(self, turn: int, rate: float) -> Metrics:
         assert self.critic is not None

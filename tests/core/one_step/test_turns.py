@@ -110,15 +110,21 @@ def test_the_average_follows_the_generator_once_a_step(lab: Any, methods: Any) -
     assert not torch.equal(duel.players.average.denoiser.net.enter.weight, weight)
 
 
-def test_the_critics_rate_is_a_multiple_of_the_generators(lab: Any, methods: Any) -> None:
-    turns = Turns(critic_rate=3.0)
-    duel = lab(**SMALL).duel(methods["smd"], turns=turns, steps=4, learning_rate=0.01)
+@pytest.mark.parametrize("anneals", [True, False])
+def test_the_critics_rate_is_a_multiple_of_the_generators_or_of_its_peak(
+    anneals: bool, lab: Any, methods: Any
+) -> None:
+    turns = Turns(critic_rate=3.0, critic_anneals=anneals)
+    duel = lab(**SMALL).duel(
+        methods["smd"], turns=turns, steps=6, learning_rate=0.01, restarts=(4,), restart_scale=0.5
+    )
+    peaks = [0.005, 0.01, 0.01, 0.01, 0.005, 0.005]  # two steps of warm-up, a restart after four
     assert duel.critic is not None
     for step, row in enumerate(duel.run()):
         rate = learning_rate(duel.settings, step)
         assert row["learning_rate"] == rate
         rates = [learner.optimizer.param_groups[0]["lr"] for learner in (duel.state.learner, duel.critic)]
-        assert rates == pytest.approx([rate, 3 * rate])
+        assert rates == pytest.approx([rate, 3 * (rate if anneals else peaks[step])])
     assert duel.critic.optimizer.param_groups[0]["betas"] == (0.0, 0.999)
 
 
