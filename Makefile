@@ -6,7 +6,7 @@ export OMP_NUM_THREADS := 1
 export MUJOCO_GL ?= egl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint table bench images-data
+.PHONY: help demo test lint table bench fuzz images-data
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
@@ -53,6 +53,10 @@ table: $(BIN)/.installed  ## make table NAME=avoiding: a published table from no
 bench: $(BIN)/.installed  ## speed of data and training on this machine
 	$(BIN)/stillhand bench data
 	$(BIN)/stillhand bench train
+
+fuzz: $(BIN)/.installed  ## 10,000 damaged files for every format of demonstrations (half an hour)
+	for form in robomimic d4rl replay minari lerobot lerobot-3; do folder=$$(mktemp -d) && \
+	  timeout 1800 $(BIN)/python tests/datasets/fuzz.py $$form 10000 0 $$folder && rm -r $$folder || exit 1; done
 
 images-data:  ## Fashion-MNIST, from Debian's package dataset-fashion-mnist (31 MB, needs root)
 	@test "$$(id -u)" -eq 0 || { echo "not root: run  sudo apt-get install dataset-fashion-mnist,"; \

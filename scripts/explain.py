@@ -13,7 +13,6 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from stillhand.core.settings import Settings
-from stillhand.scripts.main import POSITIONAL
+from stillhand.scripts.main import POSITIONAL, module_of
 from stillhand.scripts.stage import ROOT, check_method
 
 CONFIGS = ROOT / "configs"
@@ -48,7 +47,7 @@ def explain(stage: str, overrides: Sequence[str]) -> str:
     Raises:
         ValueError, HydraException: If the stage cannot run with them.
     """
-    module = import_module(f"stillhand.scripts.{stage}")  # registers the schema
+    module = module_of(stage)  # registers the schema
     schema: type = getattr(module, f"{stage.capitalize()}Config")
     config = composed(stage, overrides)
     positional = f" {POSITIONAL[stage].upper()}" if stage in POSITIONAL else ""
@@ -65,15 +64,14 @@ def explain(stage: str, overrides: Sequence[str]) -> str:
 
 
 def composed(stage: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """A stage's configuration as plain data, its interpolations kept; a table not yet named is left out.
+    """A stage's configuration as plain data, its interpolations kept; an option not yet chosen is left out.
 
     Raises:
         ValueError: If the method belongs to another stage.
         HydraException: If Hydra cannot compose it.
     """
-    name = POSITIONAL.get(stage)
-    given = any(word.startswith(f"{name}=") for word in overrides)
-    left_out = [f"~{name}"] if name and not given and (CONFIGS / name).is_dir() else []
+    given = {word.split("=")[0] for word in overrides}
+    left_out = [f"~{group}" for group, option in _groups(stage) if option == "???" and group not in given]
     with initialize_config_module("stillhand.configs", version_base="1.3"):
         data = OmegaConf.to_container(compose(stage, [*left_out, *overrides]))
     assert isinstance(data, dict)
@@ -109,12 +107,16 @@ def documented(target: str) -> dict[str, str]:
     return arguments(ast.get_docstring(next(nodes)) or "")
 
 
-def _options(stage: str, overrides: Sequence[str]) -> Rows:
-    """Every option of every group that this stage can run with, and what its file says of it."""
+def _groups(stage: str) -> list[tuple[str, str]]:
+    """The groups a stage's configuration chooses from, and their defaults."""
     defaults = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{stage}.yaml"))
     assert isinstance(defaults, dict)
-    groups = [item for entry in defaults["defaults"] if isinstance(entry, dict) for item in entry.items()]
-    for group, default in groups:
+    return [item for entry in defaults["defaults"] if isinstance(entry, dict) for item in entry.items()]
+
+
+def _options(stage: str, overrides: Sequence[str]) -> Rows:
+    """Every option of every group that this stage can run with, and what its file says of it."""
+    for group, default in _groups(stage):
         others = [word for word in overrides if not word.startswith(f"{group}=")]
         for path in sorted((CONFIGS / group).glob("*.yaml")):
             option = f"{group}={path.stem}"

@@ -8,9 +8,13 @@ Every stage is a Hydra app: `stillhand train task=avoiding policy=transformer se
 
 import importlib
 import sys
+from typing import Any
 
 STAGES = {
     "collect": "expert -> demonstrations",
+    "prepare": "demonstrations in another format -> an episode store",
+    "convert": "an episode store -> another format",
+    "inspect": "what demonstrations hold: lengths, ranges, repeats",
     "train": "demonstrations -> teacher, or a baseline without one",
     "distill": "teacher -> mixture of experts",
     "rollout": "policies -> paired rollouts and latency",
@@ -20,8 +24,10 @@ STAGES = {
     "bench": "speed on this machine: bench data, bench train",
     "table": "a published table, from demonstrations to Markdown: table avoiding",
 }
-# Stages whose first word is a name, and the setting it stands for: `stillhand bench data` is `name=data`.
-POSITIONAL = {"bench": "name", "table": "table"}
+# Stages whose first word is a value, and the setting it stands for: `stillhand bench data` is `name=data`.
+POSITIONAL = {"bench": "name", "table": "table", "inspect": "path"}
+# Stages whose module has another name: a scripts/inspect.py would hide Python's own from its neighbours.
+MODULES = {"inspect": "inspection"}
 
 
 def usage() -> str:
@@ -31,6 +37,11 @@ def usage() -> str:
         f"usage: stillhand STAGE [key=value ...]\n\n{rows}\n\n"
         "stillhand STAGE --help shows a stage's settings; stillhand STAGE --cfg job prints them resolved."
     )
+
+
+def module_of(stage: str) -> Any:
+    """The module of a stage, imported."""
+    return importlib.import_module(f"stillhand.scripts.{MODULES.get(stage, stage)}")
 
 
 def main() -> None:
@@ -43,13 +54,13 @@ def main() -> None:
     if stage not in STAGES:
         print(f"stillhand: no stage {stage!r}; expected one of {', '.join(STAGES)}", file=sys.stderr)
         raise SystemExit(2)
-    if stage in POSITIONAL and rest and rest[0].isidentifier():
+    if stage in POSITIONAL and rest and "=" not in rest[0] and not rest[0].startswith(("-", "~", "+")):
         rest[0] = f"{POSITIONAL[stage]}={rest[0]}"
     if {"-h", "--help"} & {*rest}:
         importlib.import_module("stillhand.scripts.explain").show(stage, rest)
         return
     sys.argv = [f"stillhand {stage}", *rest]
-    importlib.import_module(f"stillhand.scripts.{stage}").main()
+    module_of(stage).main()
 
 
 if __name__ == "__main__":

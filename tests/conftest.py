@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from unittest import mock
 
@@ -18,6 +17,8 @@ os.environ["TQDM_DISABLE"] = "1"  # what a stage says on stderr is then its mess
 import pytest
 import torch
 
+from stillhand.scripts.main import module_of
+
 torch.set_num_threads(1)
 
 
@@ -25,6 +26,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Shape checking reads the hints of Hydra's DictConfig, and beartype dislikes how they are spelled."""
     category = "beartype.roar.BeartypeDecorHintPep585DeprecationWarning"
     config.addinivalue_line("filterwarnings", f"ignore::{category}")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real demonstrations, never part of the repository: STILLHAND_REAL_DATA, or ../shared/data."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("STILLHAND_REAL_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real demonstrations: {folder} does not exist (STILLHAND_REAL_DATA names the folder)")
+    return folder
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
     folder = tmp_path_factory.mktemp("cwd")
 
     def run(name: str, *overrides: str) -> Outcome:
-        main = import_module(f"stillhand.scripts.{name}").main
+        main = module_of(name).main
         out, err = io.StringIO(), io.StringIO()
         code = 0
         with (

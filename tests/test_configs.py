@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from omegaconf import OmegaConf
 from stillhand.core import construct
 from stillhand.images import checkpoint as images
 from stillhand.policies import checkpoint as policies
-from stillhand.scripts import entries, image_sets, image_table, students, tasks
+from stillhand.scripts import entries, formats, image_sets, image_table, main, students, tasks
 from stillhand.scripts.stage import check_method
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -23,22 +22,32 @@ TUNED = sorted(path.stem for path in (CONFIGS / "tuned").glob("*.yaml"))  # opti
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}" for path in CONFIGS.glob("*/*.yaml") if path.stem not in TUNED
 )
-NEEDS = {"bench": ("name=data",), "table": ("table=avoiding",)}  # stages without a default for everything
+NEEDS = {
+    "bench": ("name=data",),
+    "table": ("table=avoiding",),
+    "prepare": ("format=replay",),
+    "convert": ("format=replay",),
+}  # stages without a default for everything
 ALLOWED = {
     **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,
-    **entries.SOLVERS,
+    **entries.SOLVERS, **formats.ALLOWED,
 }  # fmt: skip
 TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
 METHODS = {
     "train": ("diffusion", "em", "mip", "regression", "smt"),
     "distill": ("cd", "dmd", "onedp_d", "onedp_s", "sid", "smd", "vdd"),
 }
-HOME = {"controllers": "rollout", "generators": "generate", "table": "table"}  # else train
+HOME = {
+    "controllers": "rollout",
+    "generators": "generate",
+    "table": "table",
+    "format": "inspect",
+}  # else train
 FOR_ACTIONS = {"em", "mip", "regression", "vdd"}
 
 
 def composed(stage: str, overrides: tuple[str, ...]) -> dict[str, Any]:
-    import_module(f"stillhand.scripts.{stage}")  # registers the stage's schema
+    main.module_of(stage)  # registers the stage's schema
     with initialize_config_module("stillhand.configs", version_base="1.3"):
         config = compose(stage, [*NEEDS.get(stage, ()), *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(config)  # `table` asks Hydra for the option it was given

@@ -6,7 +6,6 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -46,7 +45,7 @@ def helps() -> dict[str, str]:
 
 @pytest.mark.parametrize("stage", main.STAGES)
 def test_every_setting_of_a_stage_is_explained(stage: str, helps: dict[str, str]) -> None:
-    module = import_module(f"stillhand.scripts.{stage}")
+    module = main.module_of(stage)
     schema = getattr(module, f"{stage.capitalize()}Config")
     assert helps[stage].startswith(f"usage: stillhand {stage} ")
     assert str(module.__doc__).splitlines()[0] in helps[stage]
@@ -72,6 +71,7 @@ def test_only_options_that_the_stage_can_run_with(helps: dict[str, str]) -> None
         "rollout": {"task", "policy", "controllers"}, "report": {"task", "policy", "image"},
         "generate": {"task", "image", "generators"}, "bench": set(),
         "features": {"task"}, "table": {"table"},
+        "prepare": {"format"}, "convert": {"format"}, "inspect": {"format"},
     }  # fmt: skip
     for text in helps.values():
         assert all(meaning for key, meaning in rows(text).items() if key.split("=")[0] in GROUPS)

@@ -1,7 +1,6 @@
 """The command picks a stage, or says what there is."""
 
 import sys
-from importlib import import_module
 
 import pytest
 
@@ -36,7 +35,7 @@ def test_unknown_stage_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 @pytest.mark.parametrize("stage", main.STAGES)
 def test_every_stage_is_a_module_with_a_main(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[list[str]] = []
-    module = import_module(f"stillhand.scripts.{stage}")
+    module = main.module_of(stage)
     monkeypatch.setattr(module, "main", lambda: called.append(sys.argv))
     call(monkeypatch, stage, "seed=3", "--cfg", "job")
     assert called == [[f"stillhand {stage}", "seed=3", "--cfg", "job"]]

@@ -1,0 +1,258 @@
+"""Demonstrations in other people's formats: what a file holds, and how it becomes a store and back.
+
+    FORMAT.open(path, told) -> Recording     names, shapes and counts checked, no rows read yet
+    Recording.save(path)    -> EpisodeStore  one episode in memory at a time
+    FORMAT.write(store, path)                the same in the other direction, and lossless: a file written
+                                             here carries the store's own header beside its usual content
+
+Observations and actions become float32, the precision of a store; all else keeps its type. Nothing is
+clipped, filled in or left out silently.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+
+from stillhand.datasets.episodes import Episode, EpisodeStore
+from stillhand.datasets.layout import Field, check_fields
+from stillhand.datasets.schema import Array, Spec
+
+HEADER = "stillhand"  # under this name a written file carries the header of its store
+PARTS = "observation_parts"  # attribute: original names and shapes within a joined observation
+SEED_UNKNOWN = 0
+
+Watch = Callable[[Iterable[Episode]], Iterable[Episode]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a user says about a file; where it is None the file must say it itself.
+
+    Args:
+        task: Name of the task.
+        control_hz: Actions executed per second.
+        observation_unit: For readers.
+        action_unit: For readers.
+    """
+
+    task: str | None = None
+    control_hz: float | None = None
+    observation_unit: str | None = None
+    action_unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a store says beside its rows."""
+
+    spec: Spec
+    fields: Mapping[str, Field]
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file whose header has been read and checked.
+
+    Args:
+        header: Of the store it becomes.
+        episodes: How many there are.
+        read: Starts reading them, one after the other. Its iterator raises ValueError, naming file and
+            key, on damaged or inconsistent content.
+    """
+
+    header: Header
+    episodes: int
+    read: Callable[[], Iterator[Episode]]
+
+    def save(
+        self, path: Path, watch: Callable[[Iterable[Episode]], Iterable[Episode]] = iter
+    ) -> EpisodeStore:
+        """Write a new store; it appears whole or not at all.
+
+        Args:
+            path: Of the store, which must not exist.
+            watch: Wraps the episodes as they pass, for a progress bar.
+
+        Raises:
+            ValueError: `path` exists, the file is damaged, or an episode does not fit; nothing is left.
+        """
+        if path.exists():
+            raise ValueError(f"{path} exists already, expected a new path (nothing was overwritten)")
+        draft = path.with_name(f".{path.name}.writing")
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            header = self.header
+            store = EpisodeStore.create(draft, header.spec, header.fields, header.attributes)
+            store.append_many(watch(self.read()))
+            if store.commit().episodes == 0:
+                raise ValueError("no episodes to read")
+            draft.rename(path)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        return EpisodeStore.open(path)
+
+
+@runtime_checkable
+class Format(Protocol):
+    """One format of demonstrations; its options are its constructor's arguments."""
+
+    def open(self, path: Path, told: Told) -> Recording:
+        """Read and check a file's header.
+
+        Raises:
+            ValueError: Names the file, the key, what it is and what was expected.
+        """
+        ...
+
+
+@runtime_checkable
+class Writable(Format, Protocol):
+    """A format that stores can be written in."""
+
+    def write(self, store: EpisodeStore, path: Path) -> None:
+        """Write a store; `path` must not exist, and appears whole or not at all.
+
+        Raises:
+            ValueError: `path` exists, or the store is empty or damaged.
+        """
+        ...
+
+
+def spec_from(path: Path, told: Told, dims: tuple[int, int], task: str | None, hz: float | None) -> Spec:
+    """The task's description from what the user told and, failing that, what the file says.
+
+    Args:
+        path: For the message.
+        told: Wins over the file.
+        dims: Numbers per observation and per action.
+        task: The file's own name for it, if it has one.
+        hz: The file's own control rate, if it has one.
+
+    Raises:
+        ValueError: Neither says it.
+    """
+    name = told.task or task
+    rate = told.control_hz if told.control_hz is not None else hz
+    if name is None:
+        raise ValueError(f"{path}: no name of a task in the file; say it: name=NAME")
+    if rate is None:
+        raise ValueError(f"{path}: no control rate in the file; say it: control_hz=NUMBER")
+    return Spec(name, *dims, float(rate))
+
+
+def joined(parts: Mapping[str, Shaped[Array, "_ ..."]]) -> Float32[Array, "t _"]:
+    """Several arrays of one episode side by side, as one row of float32 per step."""
+    with np.errstate(over="ignore"):  # a store refuses infinite numbers, and says where
+        rows = [values.reshape(len(values), -1).astype(np.float32) for values in parts.values()]
+    row: Float32[Array, "t _"] = np.concatenate(rows, axis=1)
+    return row
+
+
+def check_lengths(where: str, arrays: Mapping[str, Sized], said: int | None = None) -> None:
+    """Refuse an episode whose arrays differ in length, from each other or from what the file says.
+
+    Raises:
+        ValueError: Begins with `where`.
+    """
+    lengths = {key: len(values) for key, values in arrays.items()}
+    if len({*lengths.values(), *([] if said is None else [said])}) > 1:
+        stated = "" if said is None else f" and states {said}"
+        raise ValueError(f"{where} has rows {lengths}{stated}, expected one number of steps")
+
+
+def split(
+    observation: Float32[Array, "t o"], attributes: Mapping[str, Any]
+) -> dict[str, Float32[Array, "t ..."]]:
+    """The inverse of `joined`, by the shapes the attribute `observation_parts` keeps; one part without it."""
+    shapes = attributes.get(PARTS)
+    if not isinstance(shapes, Mapping) or not shapes:
+        return {"observation": observation}
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])
+    columns = np.split(observation, ends[:-1], axis=1)
+    return {
+        name: part.reshape(len(part), *shape)
+        for (name, shape), part in zip(shapes.items(), columns, strict=True)
+    }
+
+
+def header_text(store: EpisodeStore) -> str:
+    """The header of a store as JSON, for a file of another format to carry."""
+    fields = {key: asdict(field) for key, field in store.fields.items()}
+    return json.dumps({"spec": asdict(store.spec), "fields": fields, "attributes": dict(store.attributes)})
+
+
+def header_from(text: str, where: str, told: Told) -> Header:
+    """Read such a header; what the user told replaces what it says.
+
+    Raises:
+        ValueError: Not the JSON of a header; names the file.
+    """
+    try:
+        found = json.loads(text)
+        fields = {
+            key: Field(tuple(value["shape"]), value["dtype"], value["unit"])
+            for key, value in found["fields"].items()
+        }
+        spec = Spec(**found["spec"])
+        spec = replace(spec, task=told.task or spec.task, control_hz=told.control_hz or spec.control_hz)
+        check_fields(spec, fields)
+        return Header(spec, fields, dict(found["attributes"]))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{where}: the header that stillhand wrote is damaged: {error!r}") from error
+
+
+def new_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file or folder that appears whole or not at all.
+
+    Raises:
+        ValueError: `path` exists.
+    """
+    if path.exists():
+        raise ValueError(f"{path} exists already, expected a new path (nothing was overwritten)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.writing")
+    _remove(draft)
+    try:
+        write(draft)
+        draft.rename(path)
+    finally:
+        _remove(draft)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def episodes_of(store: EpisodeStore) -> Iterator[tuple[int, Episode]]:
+    """The episodes of a store in order, one in memory at a time.
+
+    Raises:
+        ValueError: Empty or damaged.
+    """
+    ends, modes, seeds = store.labels(store.commit())
+    starts = np.concatenate([[0], ends[:-1]])
+    for index, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        arrays = {key: store.rows(key, start, end) for key in store.fields}
+        yield index, Episode(arrays, int(modes[index]), int(seeds[index]))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A store itself, seen as one more format."""
+
+    def open(self, path: Path, told: Told) -> Recording:
+        """See `Format.open`; what the user tells replaces what the store says."""
+        store = EpisodeStore.open(path)
+        header = header_from(header_text(store), str(path), told)
+        episodes = store.commit().episodes
+        return Recording(header, episodes, lambda: (episode for _, episode in episodes_of(store)))

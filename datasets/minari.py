@@ -1,0 +1,110 @@
+"""Minari's local data sets: one HDF5 group per episode, with one more observation than actions.
+
+    <set>/data/metadata.json        dataset_id, total_episodes, data_format "hdf5"
+    <set>/data/main_data.hdf5
+        episode_7                   attributes: id, total_steps, seed
+        episode_7/observations      (T + 1, o), or a group of such arrays
+        episode_7/actions           (T, a)     rewards, terminations, truncations (T,)
+
+The observation after the last action is not kept: no action follows it. Reading only. Layout of Minari 0.5.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from jaxtyping import Shaped
+
+from stillhand.datasets import hdf5
+from stillhand.datasets.episodes import Episode
+from stillhand.datasets.exchange import (
+    PARTS,
+    SEED_UNKNOWN,
+    Header,
+    Recording,
+    Told,
+    check_lengths,
+    joined,
+    spec_from,
+)
+from stillhand.datasets.layout import state_fields
+from stillhand.datasets.schema import Array
+
+PER_STEP = {"rewards": "reward", "terminations": "terminal", "truncations": "timeout"}  # their name -> ours
+
+
+@dataclass(frozen=True)
+class Minari:
+    """The format, and what to take of it.
+
+    Args:
+        observation: Arrays to join to one vector per step, in this order, such as "observations/observation"
+            and "observations/desired_goal" where observations are a dictionary.
+    """
+
+    observation: tuple[str, ...] = ("observations",)
+
+    def open(self, path: Path, told: Told) -> Recording:
+        """See `exchange.Format.open`; `path` is the set's folder or the HDF5 file itself."""
+        path = path / "data/main_data.hdf5" if path.is_dir() else path
+        with hdf5.opened(path) as file:
+            episodes = _in_order(hdf5.names(file))
+            if not episodes:
+                raise ValueError(f"{path}: holds no episode_0, episode_1, ...; it has {hdf5.names(file)[:5]}")
+            header = self._header(path, hdf5.group(file, episodes[0]), told)
+        return Recording(header, len(episodes), lambda: self._episodes(path, episodes, header))
+
+    def _header(self, path: Path, first: h5py.Group, told: Told) -> Header:
+        shapes = {name: _observed(first, name).shape[1:] for name in self.observation}
+        dims = sum(int(np.prod(s)) for s in shapes.values()), hdf5.dataset(first, "actions", 2).shape[1]
+        spec = spec_from(path, told, dims, None, None)
+        fields = state_fields(spec, told.observation_unit or "", told.action_unit or "")
+        extras = {
+            ours: hdf5.field_of(hdf5.dataset(first, name, 1))
+            for name, ours in PER_STEP.items()
+            if hdf5.has(first, name)
+        }
+        attributes = {"format": "minari", "file": path.name, PARTS: {k: [*s] for k, s in shapes.items()}}
+        return Header(spec, {**fields, **extras}, attributes)
+
+    def _episodes(self, path: Path, episodes: list[str], header: Header) -> Iterator[Episode]:
+        with hdf5.opened(path) as file:
+            for name in episodes:
+                group = hdf5.group(file, name)
+                seed = hdf5.number(group, "seed")
+                arrays = self._arrays(group, header)
+                yield Episode(arrays, -1, SEED_UNKNOWN if seed is None else seed)
+
+    def _arrays(self, group: h5py.Group, header: Header) -> dict[str, Shaped[Array, "_ ..."]]:
+        action = hdf5.read(hdf5.dataset(group, "actions", 2))
+        observed = {name: hdf5.read(_observed(group, name)) for name in self.observation}
+        extras = {
+            ours: hdf5.read(hdf5.dataset(group, name, 1))
+            for name, ours in PER_STEP.items()
+            if ours in header.fields
+        }
+        where = f"{group.file.filename}: {group.name}"
+        check_lengths(where, {"actions": action, **extras}, hdf5.number(group, "total_steps"))
+        check_lengths(f"{where}, observations", observed, len(action) + 1)
+        before = {name: values[:-1] for name, values in observed.items()}
+        return {**extras, "observation": joined(before), "action": joined({"actions": action})}
+
+
+def _observed(group: h5py.Group, name: str) -> h5py.Dataset:
+    *folders, last = name.split("/")
+    for folder in folders:
+        group = hdf5.group(group, folder)
+    if isinstance(group.get(last), h5py.Group):
+        raise ValueError(
+            f"{group.file.filename}: {group.name}/{last} is a group of {hdf5.names(group[last])}; choose "
+            f"with 'format.observation=[{name}/KEY,...]'"
+        )
+    return hdf5.dataset(group, last)
+
+
+def _in_order(names: list[str]) -> list[str]:
+    numbers: Mapping[str, str] = {n: n.removeprefix("episode_") for n in names if n.startswith("episode_")}
+    known = {n: int(number) for n, number in numbers.items() if number.isdecimal() and len(number) < 20}
+    return sorted(known, key=lambda name: known[name])

@@ -1,0 +1,109 @@
+"""Reading and writing the parquet tables of LeRobot data sets; needs the extra `lerobot` (pyarrow)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from stillhand.datasets.schema import Array
+
+LARGEST_BYTES = 2**33  # of one file; the format aims at 100 MB
+
+
+def arrow() -> Any:
+    """The library.
+
+    Raises:
+        ValueError: Says what to install.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ValueError("LeRobot's format needs pyarrow: pip install 'stillhand[lerobot]'") from error
+    return pyarrow
+
+
+def read(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """A table, or some of its columns.
+
+    Raises:
+        ValueError: Missing, no parquet, damaged, larger than it can be, or lacks a column.
+    """
+    library = arrow()
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        with library.parquet.ParquetFile(path, thrift_string_size_limit=2**26) as file:
+            there = set(file.schema_arrow.names)
+            missing = [name for name in columns or () if name not in there]
+            if missing:
+                raise ValueError(f"{path}: lacks the columns {missing}; it has {sorted(there)}")
+            groups = (file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
+            if sum(groups) > LARGEST_BYTES:
+                raise ValueError(f"{path}: more than {LARGEST_BYTES} bytes unpacked")
+            table = file.read(columns=None if columns is None else list(columns))
+            table.validate(full=True)
+            return table
+    except (library.ArrowException, OSError, KeyError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{path}: not a parquet file, or damaged: {error}") from error
+
+
+def values(table: Any, name: str, shape: tuple[int, ...], where: str) -> Shaped[Array, "_ ..."]:
+    """One column as an array (rows, *shape); lists are laid out in rows.
+
+    Raises:
+        ValueError: Not numbers, empty places, or rows of another size; begins with `where`.
+    """
+    library = arrow()
+    column = table.column(name).combine_chunks()
+    if isinstance(column, library.ChunkedArray):  # empty, or too long for one piece
+        column = library.concat_arrays(column.chunks) if column.num_chunks else library.array([], column.type)
+    rows, lengths = len(column), []
+    while library.types.is_nested(column.type) and hasattr(column, "flatten"):
+        if column.null_count:
+            raise ValueError(f"{where}: column {name} has {column.null_count} empty places")
+        lengths.append(_lengths(column))
+        column = column.flatten()
+    if column.null_count or not _numeric(library, column.type):
+        raise ValueError(f"{where}: column {name} is {column.type} with {column.null_count} empty places")
+    flat = column.to_numpy(zero_copy_only=False)
+    if any(len(sizes) > 1 for sizes in lengths) or len(flat) != rows * math.prod(shape):
+        raise ValueError(f"{where}: column {name} has {len(flat)} numbers in {rows} rows, expected {shape}")
+    shaped: Shaped[Array, "_ ..."] = flat.reshape(rows, *shape)
+    return shaped
+
+
+def _lengths(column: Any) -> set[int]:
+    sizes = column.value_lengths()
+    return set(sizes.unique().to_pylist())
+
+
+def _numeric(library: Any, kind: Any) -> bool:
+    types = library.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
+def strings(table: Any, name: str) -> list[Any]:
+    """A column as Python values."""
+    found: list[Any] = table.column(name).to_pylist()
+    return found
+
+
+def column(array: Shaped[Array, "_ ..."]) -> Any:
+    """An array as a column: numbers, or lists of one length."""
+    library = arrow()
+    if array.ndim == 1:
+        return library.array(array)
+    flat = library.array(np.ascontiguousarray(array).reshape(-1))
+    return library.FixedSizeListArray.from_arrays(flat, math.prod(array.shape[1:]))
+
+
+def write(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write a table."""
+    library = arrow()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    library.parquet.write_table(library.table(dict(columns)), path)

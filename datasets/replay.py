@@ -1,0 +1,205 @@
+"""Diffusion Policy's replay buffer: a zarr (format 2) group with flat arrays and where each episode ends.
+
+    data/<key> (N, ...)     action (N, a) among them, observations under the authors' own names
+    meta/episode_ends (E,)  exclusive
+
+A folder, or a zip of one (`*.zarr.zip`), which is read in place: nothing is unpacked, so names inside it lead
+nowhere. Format as published with arXiv 2303.04137.
+"""
+
+import itertools
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from jaxtyping import Int64, Shaped
+from zarr.storage import LocalStore, ZipStore
+
+from stillhand.datasets.episodes import Episode, EpisodeStore
+from stillhand.datasets.exchange import (
+    HEADER,
+    PARTS,
+    SEED_UNKNOWN,
+    Header,
+    Recording,
+    Told,
+    check_lengths,
+    episodes_of,
+    header_from,
+    header_text,
+    joined,
+    new_file,
+    spec_from,
+    split,
+)
+from stillhand.datasets.layout import CHUNK_BYTES, Field, state_fields
+from stillhand.datasets.schema import Array
+
+LARGEST_BYTES = 2**32  # of one array of one episode
+# What zarr and its codecs raise at damaged files, by trial.
+DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError, AttributeError,
+          zipfile.BadZipFile, EOFError, IndexError)  # fmt: skip
+
+Labels = list[tuple[int, int, int]]
+"""End row, mode and seed of each episode."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The format, and what to take of it.
+
+    Args:
+        observation: Keys of `data` to join to one vector per step, in this order; by default `obs`, or
+            `state` where there is no `obs`.
+        also: Further keys of `data`, kept beside it under their own names.
+    """
+
+    observation: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+    def open(self, path: Path, told: Told) -> Recording:
+        """See `exchange.Format.open`."""
+        root = _root(path)
+        labels = _labels(path, root)
+        header = self._header(path, root, told)
+        _arrays(path, root, header)
+        return Recording(header, len(labels), lambda: _episodes(path, labels, header))
+
+    def write(self, store: EpisodeStore, path: Path) -> None:
+        """See `exchange.Writable.write`."""
+        new_file(path, lambda draft: _write(store, draft))
+
+    def _header(self, path: Path, root: "zarr.Group", told: Told) -> Header:
+        own = root.attrs.get(HEADER)
+        if isinstance(own, str):
+            return header_from(own, str(path), told)
+        there = _names(path, root)
+        usual = next(([key] for key in ("obs", "state") if key in there), ["obs"])
+        keys = self.observation or tuple(usual)
+        missing = [key for key in (*keys, *self.also, "action") if key not in there]
+        if missing:
+            raise ValueError(
+                f"{path}: data lacks {missing}; choose among {there} with 'format.observation=[KEY,...]'"
+            )
+        arrays = {key: _array(path, root, f"data/{key}") for key in (*keys, *self.also, "action")}
+        shapes = {key: arrays[key].shape[1:] for key in keys}
+        dims = sum(int(np.prod(s)) for s in shapes.values()), int(np.prod(arrays["action"].shape[1:]))
+        spec = spec_from(path, told, dims, None, None)
+        fields = state_fields(spec, told.observation_unit or "", told.action_unit or "")
+        extras = {key: Field(arrays[key].shape[1:], arrays[key].dtype.name, "") for key in self.also}
+        attributes = {"format": "replay", "file": path.name, PARTS: {k: [*s] for k, s in shapes.items()}}
+        return Header(spec, {**fields, **extras}, attributes)
+
+
+def _root(path: Path) -> "zarr.Group":
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder")
+    try:
+        store = ZipStore(path, mode="r") if path.is_file() else LocalStore(path, read_only=True)
+        return zarr.open_group(store, mode="r")
+    except DAMAGE as error:
+        raise ValueError(f"{path}: neither a zarr folder nor a zip of one: {error}") from error
+
+
+def _names(path: Path, root: "zarr.Group") -> list[str]:
+    try:
+        data = root["data"]
+        return sorted(data.array_keys()) if isinstance(data, zarr.Group) else []
+    except DAMAGE as error:
+        raise ValueError(f"{path}: no group data: {error}") from error
+
+
+def _array(path: Path, root: "zarr.Group", name: str) -> "zarr.Array[Any]":
+    try:
+        array = root[name]
+    except DAMAGE as error:
+        raise ValueError(f"{path}: {name} is missing or damaged: {error}") from error
+    if not isinstance(array, zarr.Array) or array.ndim < 1 or array.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: {name} is {array}, expected an array of numbers with one row per step")
+    return array
+
+
+def _read(path: Path, array: "zarr.Array[Any]", start: int, stop: int) -> Shaped[Array, "_ ..."]:
+    where = f"{path}: {array.path}"
+    size = int(np.prod([stop - start, *array.shape[1:]], dtype=object)) * array.dtype.itemsize
+    if size > LARGEST_BYTES:
+        raise ValueError(f"{where}: {size} bytes in one piece, expected at most {LARGEST_BYTES}")
+    try:
+        values = np.asarray(array[start:stop])
+    except DAMAGE as error:
+        raise ValueError(f"{where}: damaged or truncated in rows {start} to {stop}: {error}") from error
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _labels(path: Path, root: "zarr.Group") -> Labels:
+    ends = _column(path, root, "episode_ends")
+    if len(ends) == 0 or any(b <= a for a, b in itertools.pairwise([0, *ends.tolist()])):
+        raise ValueError(f"{path}: meta/episode_ends is {ends[:5]} ..., expected to rise from 1 on")
+    extra = {"modes": -1, "seeds": SEED_UNKNOWN}
+    own = HEADER in root.attrs
+    columns = [_column(path, root, k) if own else np.full_like(ends, v) for k, v in extra.items()]
+    check_lengths(f"{path}: meta", {"episode_ends": ends, **dict(zip(extra, columns, strict=True))})
+    return list(zip(ends.tolist(), *(column.tolist() for column in columns), strict=True))
+
+
+def _column(path: Path, root: "zarr.Group", name: str) -> Int64[Array, " episodes"]:
+    array = _array(path, root, f"meta/{name}")
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"{path}: meta/{name} is {array}, expected one whole number per episode")
+    return _read(path, array, 0, array.shape[0]).astype(np.int64)
+
+
+def _arrays(path: Path, root: "zarr.Group", header: Header) -> "dict[str, zarr.Array[Any]]":
+    """Every array an episode is cut from; all with as many rows as the last episode's end."""
+    keys = header.fields.keys() - {"observation", *(header.attributes.get(PARTS) or {})}
+    parts = header.attributes.get(PARTS) or {"observation": None}
+    return {key: _array(path, root, f"data/{key}") for key in (*keys, *parts)}
+
+
+def _episodes(path: Path, labels: Labels, header: Header) -> Iterator[Episode]:
+    root = _root(path)
+    arrays, start = _arrays(path, root, header), 0
+    parts = list(header.attributes.get(PARTS) or {"observation": None})
+    rows = {key: array.shape[0] for key, array in arrays.items()}
+    if set(rows.values()) != {labels[-1][0]}:
+        raise ValueError(f"{path}: the last episode ends at {labels[-1][0]}, but data has rows {rows}")
+    for end, mode, seed in labels:
+        read = {key: _read(path, array, start, end) for key, array in arrays.items()}
+        taken = {key: read[key] for key in header.fields if key not in ("observation", "action")}
+        observation = joined({key: read[key] for key in parts})
+        yield Episode(
+            {**taken, "observation": observation, "action": joined({"action": read["action"]})}, mode, seed
+        )
+        start = end
+
+
+def _write(store: EpisodeStore, path: Path) -> None:
+    commit = store.commit()
+    root = zarr.open_group(path, mode="w", zarr_format=2)
+    columns = dict(zip(("episode_ends", "modes", "seeds"), store.labels(commit), strict=True))
+    for name, values in columns.items():
+        root.create_array(f"meta/{name}", data=values)
+    start = 0
+    for _, episode in episodes_of(store):
+        parts = split(episode.arrays["observation"], store.attributes)
+        others = {key: values for key, values in episode.arrays.items() if key != "observation"}
+        if start == 0 and parts.keys() & others.keys():
+            raise ValueError(f"{store.path}: {sorted(parts.keys() & others.keys())} name two arrays")
+        for key, values in {**parts, **others}.items():
+            if start == 0:
+                _create(root, f"data/{key}", commit.steps, values)
+            array = root[f"data/{key}"]
+            assert isinstance(array, zarr.Array)
+            array[start : start + episode.steps] = values
+        start += episode.steps
+    root.attrs[HEADER] = header_text(store)
+
+
+def _create(root: "zarr.Group", name: str, rows: int, like: Shaped[Array, "_ ..."]) -> None:
+    chunk = max(CHUNK_BYTES // max(like[:1].nbytes, 1), 1)
+    shape = (rows, *like.shape[1:])
+    root.create_array(name, shape=shape, chunks=(min(chunk, rows), *like.shape[1:]), dtype=like.dtype)

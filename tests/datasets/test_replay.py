@@ -1,0 +1,57 @@
+"""Diffusion Policy's buffers: keys, zips, ends that do not rise, and the human Push-T set."""
+
+import shutil
+from pathlib import Path
+
+import foreign
+import numpy as np
+import pytest
+import zarr
+from damage import Damage, zarr_data
+from foreign import LENGTHS, TOLD, numbers
+
+from stillhand.datasets.exchange import Told
+from stillhand.datasets.replay import Replay
+
+
+def test_replay_prefers_obs_over_state(tmp_path: Path) -> None:
+    foreign.replay(tmp_path / "f")
+    root = zarr.open_group(tmp_path / "f", mode="r+")
+    root.create_array("data/obs", data=numbers(sum(LENGTHS), 9).astype(np.float32))
+    assert Replay().open(tmp_path / "f", TOLD).header.spec.observation_dim == 9
+    assert Replay(observation=("state",)).open(tmp_path / "f", TOLD).header.spec.observation_dim == 5
+
+
+def test_replay_in_a_zip_is_read_in_place(tmp_path: Path) -> None:
+    foreign.replay(tmp_path / "f")
+    path = Path(shutil.make_archive(str(tmp_path / "f.zarr"), "zip", tmp_path / "f"))
+    recording = Replay().open(path, TOLD)
+    assert [episode.steps for episode in recording.read()] == list(LENGTHS)
+
+
+def test_the_human_push_t_set(real_data: Path, tmp_path: Path) -> None:
+    form = Replay(observation=("state",), also=("keypoint",))
+    store = form.open(real_data / "pusht/pusht_cchi_v7_replay.zarr", Told("pusht", 10.0)).save(tmp_path / "s")
+    loaded = store.load()
+    lengths = np.diff(loaded.episode_ends, prepend=0)
+    assert (loaded.episodes, loaded.steps) == (206, 25650)
+    assert (lengths.min(), np.median(lengths), lengths.max()) == (49, 122, 246)
+    assert loaded.action.min() >= 0 and loaded.action.max() <= 512
+
+
+BAD: list[tuple[Replay, Damage, str]] = [
+    (Replay(), zarr_data("meta/episode_ends", np.array([4, 3, 11])), r"episode_ends is .*rise"),
+    (Replay(), zarr_data("meta/episode_ends", np.array([4, 5, 12])), r"ends at 12, but data has"),
+    (Replay(), zarr_data("meta/episode_ends", np.array([0.5, 2.0])), r"one whole number per"),
+    (Replay(), zarr_data("data/action", np.zeros((9, 2), np.float32)), r"data has rows"),
+    (Replay(observation=("keypoint",)), lambda path: None, r"lacks \['keypoint'\]; choose among"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("form", "damage", "message"), BAD)
+def test_what_is_wrong_is_named(form: Replay, damage: Damage, message: str, tmp_path: Path) -> None:
+    foreign.replay(tmp_path / "file")
+    damage(tmp_path / "file")
+    with pytest.raises(ValueError, match=message):
+        form.open(tmp_path / "file", TOLD).save(tmp_path / "store")
+    assert not (tmp_path / "store").exists()
