@@ -20,21 +20,17 @@ from jaxtyping import Bool, Int64, Shaped
 
 from stillhand.datasets import hdf5
 from stillhand.datasets.episodes import Episode, EpisodeStore
-from stillhand.datasets.exchange import (
+from stillhand.datasets.exchange import SEED_UNKNOWN, Recording, check_lengths, episodes_of, joined, new_file
+from stillhand.datasets.hdf5 import field_of
+from stillhand.datasets.header import (
     HEADER,
-    SEED_UNKNOWN,
     Header,
-    Recording,
     Told,
-    check_lengths,
-    episodes_of,
-    header_from,
+    check_selection,
     header_text,
-    joined,
-    new_file,
+    own_header,
     spec_from,
 )
-from stillhand.datasets.hdf5 import field_of
 from stillhand.datasets.layout import Field, state_fields
 from stillhand.datasets.schema import Array
 
@@ -92,9 +88,10 @@ class D4rl:
         return arrays
 
     def _header(self, path: Path, file: h5py.File, arrays: dict[str, h5py.Dataset], told: Told) -> Header:
-        own = hdf5.text(file, HEADER)
+        own = own_header(hdf5.text(file, HEADER), path, told, {"infos": self.infos})
         if own is not None:
-            return header_from(own, str(path), told)
+            return own
+        check_selection(str(path), (), [f"infos_{key}" for key in self.infos])
         dims = arrays["observation"].shape[1], arrays["action"].shape[1]
         spec = spec_from(path, told, dims, None, None)
         extras = {key: _field(array) for key, array in arrays.items() if key not in ("observation", "action")}
@@ -170,7 +167,7 @@ def _episodes(path: Path, labels: Labels, header: Header) -> Iterator[Episode]:
         for end, mode, seed in labels:
             rows = {key: hdf5.read(array, start, end) for key, array in arrays.items()}
             for key in ("observation", "action"):
-                rows[key] = joined({key: rows[key]})
+                rows[key] = joined(f"{path}: rows {start} to {end}, ", {key: rows[key]})
             for key in rows.keys() - {"observation", "action"}:
                 rows[key] = _shaped(arrays[key], rows[key], header.fields[key].shape)
             yield Episode(rows, mode, seed)

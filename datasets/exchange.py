@@ -9,10 +9,10 @@ Observations and actions become float32, the precision of a store; all else keep
 clipped, filled in or left out silently.
 """
 
-import json
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,40 +20,12 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from stillhand.datasets.episodes import Episode, EpisodeStore
-from stillhand.datasets.layout import Field, check_fields
-from stillhand.datasets.schema import Array, Spec
+from stillhand.datasets.header import PARTS, Header, Told, header_from, header_text
+from stillhand.datasets.schema import Array
 
-HEADER = "stillhand"  # under this name a written file carries the header of its store
-PARTS = "observation_parts"  # attribute: original names and shapes within a joined observation
 SEED_UNKNOWN = 0
 
 Watch = Callable[[Iterable[Episode]], Iterable[Episode]]
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a user says about a file; where it is None the file must say it itself.
-
-    Args:
-        task: Name of the task.
-        control_hz: Actions executed per second.
-        observation_unit: For readers.
-        action_unit: For readers.
-    """
-
-    task: str | None = None
-    control_hz: float | None = None
-    observation_unit: str | None = None
-    action_unit: str | None = None
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a store says beside its rows."""
-
-    spec: Spec
-    fields: Mapping[str, Field]
-    attributes: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -125,34 +97,25 @@ class Writable(Format, Protocol):
         ...
 
 
-def spec_from(path: Path, told: Told, dims: tuple[int, int], task: str | None, hz: float | None) -> Spec:
-    """The task's description from what the user told and, failing that, what the file says.
-
-    Args:
-        path: For the message.
-        told: Wins over the file.
-        dims: Numbers per observation and per action.
-        task: The file's own name for it, if it has one.
-        hz: The file's own control rate, if it has one.
+def joined(where: str, parts: Mapping[str, Shaped[Array, "t ..."]]) -> Float32[Array, "t _"]:
+    """Several arrays of one episode side by side, as one row of float32 per step.
 
     Raises:
-        ValueError: Neither says it.
+        ValueError: A number that is not finite in float32; begins with `where`, names part, step and value.
     """
-    name = told.task or task
-    rate = told.control_hz if told.control_hz is not None else hz
-    if name is None:
-        raise ValueError(f"{path}: no name of a task in the file; say it: name=NAME")
-    if rate is None:
-        raise ValueError(f"{path}: no control rate in the file; say it: control_hz=NUMBER")
-    return Spec(name, *dims, float(rate))
-
-
-def joined(parts: Mapping[str, Shaped[Array, "_ ..."]]) -> Float32[Array, "t _"]:
-    """Several arrays of one episode side by side, as one row of float32 per step."""
-    with np.errstate(over="ignore"):  # a store refuses infinite numbers, and says where
-        rows = [values.reshape(len(values), -1).astype(np.float32) for values in parts.values()]
-    row: Float32[Array, "t _"] = np.concatenate(rows, axis=1)
-    return row
+    rows = []
+    for name, values in parts.items():
+        with np.errstate(over="ignore"):
+            row = values.reshape(len(values), math.prod(values.shape[1:])).astype(np.float32)
+        bad = ~np.isfinite(row).all(axis=1)
+        if bad.any():
+            step = int(bad.argmax())
+            raise ValueError(
+                f"{where}/{name}: {values[step]} at step {step}, expected finite float32 numbers"
+            )
+        rows.append(row)
+    together: Float32[Array, "t _"] = np.concatenate(rows, axis=1)
+    return together
 
 
 def check_lengths(where: str, arrays: Mapping[str, Sized], said: int | None = None) -> None:
@@ -162,6 +125,8 @@ def check_lengths(where: str, arrays: Mapping[str, Sized], said: int | None = No
         ValueError: Begins with `where`.
     """
     lengths = {key: len(values) for key, values in arrays.items()}
+    if 0 in lengths.values():
+        raise ValueError(f"{where} has rows {lengths}, expected at least one step")
     if len({*lengths.values(), *([] if said is None else [said])}) > 1:
         stated = "" if said is None else f" and states {said}"
         raise ValueError(f"{where} has rows {lengths}{stated}, expected one number of steps")
@@ -180,32 +145,6 @@ def split(
         name: part.reshape(len(part), *shape)
         for (name, shape), part in zip(shapes.items(), columns, strict=True)
     }
-
-
-def header_text(store: EpisodeStore) -> str:
-    """The header of a store as JSON, for a file of another format to carry."""
-    fields = {key: asdict(field) for key, field in store.fields.items()}
-    return json.dumps({"spec": asdict(store.spec), "fields": fields, "attributes": dict(store.attributes)})
-
-
-def header_from(text: str, where: str, told: Told) -> Header:
-    """Read such a header; what the user told replaces what it says.
-
-    Raises:
-        ValueError: Not the JSON of a header; names the file.
-    """
-    try:
-        found = json.loads(text)
-        fields = {
-            key: Field(tuple(value["shape"]), value["dtype"], value["unit"])
-            for key, value in found["fields"].items()
-        }
-        spec = Spec(**found["spec"])
-        spec = replace(spec, task=told.task or spec.task, control_hz=told.control_hz or spec.control_hz)
-        check_fields(spec, fields)
-        return Header(spec, fields, dict(found["attributes"]))
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{where}: the header that stillhand wrote is damaged: {error!r}") from error
 
 
 def new_file(path: Path, write: Callable[[Path], None]) -> None:

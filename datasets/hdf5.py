@@ -5,6 +5,7 @@ nothing is unpickled; and no array larger than `LARGEST_BYTES` is asked for, wha
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from stillhand.datasets.layout import Field
 from stillhand.datasets.schema import Array
 
 LARGEST_BYTES = 2**32  # of one array of one episode
+LARGEST_CHUNK_BYTES = 2**28  # it is unpacked as a whole for every episode in it
+LARGEST_LIST = 10**6  # names of demonstrations
 # What h5py raises at a damaged file, by trial.
 DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError, AttributeError)
 
@@ -56,6 +59,9 @@ def names(parent: h5py.Group) -> list[str]:
 
 
 def _child(parent: h5py.Group, name: str, kind: type, called: str) -> Any:
+    *folders, name = name.split("/")  # every link on the way is looked at
+    for folder in folders:
+        parent = group(parent, folder)
     where = _where(parent, name)
     try:
         link = parent.get(name, getlink=True)
@@ -110,7 +116,40 @@ def dataset(parent: h5py.Group, name: str, dims: int | None = None) -> h5py.Data
         raise ValueError(f"{where}: shape {shape}, expected {dims or 'one or more'} axes")
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise ValueError(f"{where}: type {dtype}, expected numbers")
+    if found.chunks and math.prod(found.chunks) * dtype.itemsize > LARGEST_CHUNK_BYTES:
+        raise ValueError(
+            f"{where}: chunks of {found.chunks} rows, expected at most {LARGEST_CHUNK_BYTES} bytes"
+        )
     return found
+
+
+def is_group(parent: h5py.Group, name: str) -> bool:
+    """Whether the name is a group, without following links.
+
+    Raises:
+        ValueError: Damaged.
+    """
+    try:
+        direct = parent.get(name, getclass=True, getlink=True) is h5py.HardLink
+        return direct and parent.get(name, getclass=True) is h5py.Group
+    except DAMAGE as error:
+        raise ValueError(f"{_where(parent, name)}: damaged: {error}") from error
+
+
+def strings(parent: h5py.Group, name: str) -> list[str]:
+    """A list of names.
+
+    Raises:
+        ValueError: Missing, a link, no list of text, too long to be true, or damaged.
+    """
+    found: h5py.Dataset = _child(parent, name, h5py.Dataset, "data set")
+    where = _where(parent, name)
+    if found.ndim != 1 or len(found) > LARGEST_LIST or found.is_virtual or found.external is not None:
+        raise ValueError(f"{where}: shape {found.shape}, expected a list of at most {LARGEST_LIST} names")
+    try:
+        return [value.decode() if isinstance(value, bytes) else str(value) for value in found[()].tolist()]
+    except DAMAGE as error:
+        raise ValueError(f"{where}: damaged: {error}") from error
 
 
 def field_of(array: h5py.Dataset) -> Field:

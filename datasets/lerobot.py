@@ -12,7 +12,7 @@ videos and are not read. Layout as found in published sets, November 2026. Needs
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,17 +21,8 @@ from jaxtyping import Shaped
 
 from stillhand.datasets import lerobot_write, parquet
 from stillhand.datasets.episodes import Episode, EpisodeStore
-from stillhand.datasets.exchange import (
-    PARTS,
-    Header,
-    Recording,
-    Told,
-    check_lengths,
-    header_from,
-    joined,
-    new_file,
-    spec_from,
-)
+from stillhand.datasets.exchange import Recording, check_lengths, joined, new_file
+from stillhand.datasets.header import PARTS, Header, Told, check_selection, own_header, spec_from
 from stillhand.datasets.layout import state_fields
 from stillhand.datasets.lerobot_meta import Info, Label, Version, read_info
 from stillhand.datasets.schema import Array
@@ -56,7 +47,7 @@ class LeRobot:
         info = read_info(path)
         labels = info.labels()
         header = self._header(info, told)
-        columns = self._columns(header)
+        columns = self._columns(info, header)
         return Recording(header, len(labels), lambda: _episodes(info, labels, header, columns))
 
     def write(self, store: EpisodeStore, path: Path) -> None:
@@ -64,8 +55,11 @@ class LeRobot:
         new_file(path, lambda draft: lerobot_write.write(store, draft, self.version))
 
     def _header(self, info: Info, told: Told) -> Header:
-        if isinstance(info.own, str):
-            return header_from(info.own, str(info.root), told)
+        selected = () if self.observation == ("observation.state",) else self.observation
+        own = own_header(info.own, info.root, told, {"observation": selected, "also": self.also})
+        if own is not None:
+            return own
+        check_selection(str(info.root), self.observation, [_identifier(name) for name in self.also])
         features = {name: info.feature(name) for name in (*self.observation, *self.also, "action")}
         shapes = {name: features[name].shape for name in self.observation}
         dims = sum(_size(shape) for shape in shapes.values()), _size(features["action"].shape)
@@ -80,11 +74,11 @@ class LeRobot:
         }
         return Header(spec, {**fields, **extras}, attributes)
 
-    def _columns(self, header: Header) -> dict[str, str]:
+    def _columns(self, info: Info, header: Header) -> dict[str, str]:
         """Our key -> theirs, of what is not the observation."""
-        theirs = {_identifier(name): name for name in self.also}
-        keys = header.fields.keys() - {"observation", "action"}
-        return {"action": "action", **{key: theirs.get(key, lerobot_write.feature_of(key)) for key in keys}}
+        if info.own is None:
+            return {"action": "action", **{_identifier(name): name for name in self.also}}
+        return {key: lerobot_write.feature_of(key) for key in header.fields if key != "observation"}
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -97,7 +91,7 @@ def _identifier(name: str) -> str:
 
 def _episodes(info: Info, labels: list[Label], header: Header, columns: dict[str, str]) -> Iterator[Episode]:
     """Files one after the other; each is held in memory as a whole."""
-    parts = _parts(header)
+    parts = _parts(info, header)
     for path, group in itertools.groupby(labels, key=lambda label: label.path):
         table = parquet.read(path, ["episode_index", "frame_index", *parts, *columns.values()])
         index, frame = (parquet.values(table, n, (), str(path)) for n in ("episode_index", "frame_index"))
@@ -109,19 +103,29 @@ def _episodes(info: Info, labels: list[Label], header: Header, columns: dict[str
             rows = slice(start, start + label.steps)
             _check_rows(path, label, index[rows], frame[rows])
             taken = {key: values[rows] for key, values in kept.items()}
-            arrays = {key: values.astype(header.fields[key].dtype) for key, values in taken.items()}
-            arrays["observation"] = joined({name: values[rows] for name, values in read.items()})
-            arrays["action"] = joined({"action": taken["action"]})
+            where = f"{path}: episode {label.index}, "
+            kinds = {key: header.fields[key].dtype for key in columns if key != "action"}
+            arrays = {key: _exact(f"{where}{columns[key]}", taken[key], kind) for key, kind in kinds.items()}
+            arrays["observation"] = joined(where, {name: values[rows] for name, values in read.items()})
+            arrays["action"] = joined(where, {"action": taken["action"]})
             yield Episode(arrays, label.mode, label.seed)
             start += label.steps
         check_lengths(str(path), {"episode_index": index}, start)
 
 
-def _parts(header: Header) -> dict[str, tuple[int, ...]]:
-    shapes = header.attributes.get(PARTS)
-    if header.attributes.get("format") == "lerobot" and isinstance(shapes, Mapping):
-        return {name: tuple(shape) for name, shape in shapes.items()}
-    return {"observation.state": (header.spec.observation_dim,)}
+def _exact(where: str, values: Shaped[Array, "_ ..."], kind: str) -> Shaped[Array, "_ ..."]:
+    """The values as the type the set declares."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        same = values.astype(kind)
+        if not np.array_equal(same.astype(values.dtype), values, equal_nan=values.dtype.kind == "f"):
+            raise ValueError(f"{where}: declared {kind}, but holds {values.dtype} that do not fit")
+    return same
+
+
+def _parts(info: Info, header: Header) -> dict[str, tuple[int, ...]]:
+    if info.own is not None:
+        return {"observation.state": (header.spec.observation_dim,)}
+    return {name: tuple(shape) for name, shape in header.attributes[PARTS].items()}
 
 
 def _check_rows(path: Path, label: Label, index: Shaped[Array, " _"], frame: Shaped[Array, " _"]) -> None:

@@ -2,19 +2,21 @@
 
 import json
 import math
-import string
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from stillhand.datasets import parquet
-from stillhand.datasets.exchange import HEADER, SEED_UNKNOWN
+from stillhand.datasets.exchange import SEED_UNKNOWN
+from stillhand.datasets.header import HEADER
 from stillhand.datasets.layout import Field
 
 Version = Literal["v2.1", "v3.0"]
 MODE, SEED = f"{HEADER}_mode", f"{HEADER}_seed"  # of each episode, in files written here
-PLACES = {"episode_chunk", "episode_index", "chunk_index", "file_index"}  # that a path pattern may name
+PLACES = ("episode_chunk", "episode_index", "chunk_index", "file_index")  # that a path pattern may name
+PATTERN = re.compile(rf"(?!/)([\w./-]|\{{({'|'.join(PLACES)})(:0?\d?d)?\}})+")
 LARGEST_JSON = 2**28
 WHOLE = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 NUMBERS = ("bool", *WHOLE, "float16", "float32", "float64")
@@ -51,6 +53,7 @@ class Info:
         pattern: Where frames lie, with the names of `PLACES`.
         chunks_size: Episodes per folder in v2.1.
         own: The header that stillhand wrote, if it did.
+        totals: How many episodes and frames there should be, as far as that is said.
     """
 
     root: Path
@@ -59,7 +62,8 @@ class Info:
     features: Mapping[str, Any]
     pattern: str
     chunks_size: int
-    own: Any
+    own: str | None
+    totals: Mapping[str, Any]
 
     @property
     def task(self) -> None:
@@ -93,7 +97,19 @@ class Info:
         rows = self._rows_2() if self.version == "v2.1" else self._rows_3()
         if not rows:
             raise ValueError(f"{self.root}/meta: no episodes")
-        return [self._label(row) for row in rows]
+        labels = [self._label(row) for row in rows]
+        self._check_totals(labels)
+        return labels
+
+    def _check_totals(self, labels: list[Label]) -> None:
+        found = {"total_episodes": len(labels), "total_frames": sum(label.steps for label in labels)}
+        for name, count in found.items():
+            if self.totals.get(name) not in (None, count):
+                raise ValueError(
+                    f"{self.root}/meta/info.json: states {name}={self.totals[name]}, found {count}"
+                )
+        if len({label.index for label in labels}) < len(labels):
+            raise ValueError(f"{self.root}/meta: an episode_index stands twice in the list of episodes")
 
     def _rows_2(self) -> list[dict[str, Any]]:
         path = self.root / "meta/episodes.jsonl"
@@ -125,16 +141,14 @@ class Info:
         return Label(index, steps, self._path(row, where), mode, seed)
 
     def _path(self, row: Mapping[str, Any], where: str) -> Path:
-        names = {name for _, name, _, _ in string.Formatter().parse(self.pattern) if name is not None}
-        values = {name: row.get(name) for name in names}
-        if not names <= PLACES or not all(type(value) is int for value in values.values()):
+        values = {name: row.get(name) for name in PLACES if f"{{{name}" in self.pattern}
+        if not PATTERN.fullmatch(self.pattern) or ".." in self.pattern:
             raise ValueError(
-                f"{where}: data_path={self.pattern!r} with {values}, expected whole numbers for {PLACES}"
+                f"{where}: data_path={self.pattern!r}, expected FOLDER/.../{{episode_index:06d}}..."
             )
-        path = (self.root / self.pattern.format(**values)).resolve()
-        if not path.is_relative_to(self.root.resolve()):
-            raise ValueError(f"{where}: data_path={self.pattern!r} leads out of {self.root}")
-        return path
+        if not all(type(value) is int and 0 <= value < 10**9 for value in values.values()):
+            raise ValueError(f"{where}: data_path={self.pattern!r} with {values}, expected whole numbers")
+        return self.root / self.pattern.format(**values)
 
 
 def read_info(root: Path) -> Info:
@@ -155,7 +169,7 @@ def read_info(root: Path) -> Info:
             raise ValueError(f"{path}: {name} is {value!r}, expected {allowed[-1].__name__}")
     return Info(
         root, version, float(found["fps"]), found["features"], found["data_path"], found["chunks_size"],
-        found.get(HEADER),
+        own if isinstance(own := found.get(HEADER), str) else None, found,
     )  # fmt: skip
 
 
@@ -165,7 +179,7 @@ def _lines(path: Path) -> list[str]:
     if path.stat().st_size > LARGEST_JSON:
         raise ValueError(f"{path}: {path.stat().st_size} bytes, expected at most {LARGEST_JSON}")
     try:
-        return path.read_text("utf-8").splitlines()
+        return [line for line in path.read_text("utf-8").split("\n") if line.strip()]
     except ValueError as error:
         raise ValueError(f"{path}: no text in UTF-8: {error}") from error
 

@@ -10,13 +10,14 @@ from jaxtyping import Shaped
 
 from stillhand.datasets import parquet
 from stillhand.datasets.episodes import Episode, EpisodeStore
-from stillhand.datasets.exchange import HEADER, episodes_of, header_text
+from stillhand.datasets.exchange import episodes_of
+from stillhand.datasets.header import HEADER, header_text
 from stillhand.datasets.layout import Field
 from stillhand.datasets.lerobot_meta import MODE, SEED, Version
 from stillhand.datasets.schema import Array
 
 CHUNKS_SIZE = 1000
-ROWS_PER_FILE = 2**20  # in v3.0, of about 100 bytes each
+FILE_BYTES = 10**8  # in v3.0, as the format aims at
 PATHS = {
     "v2.1": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
     "v3.0": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
@@ -78,14 +79,15 @@ def _write_3(store: EpisodeStore, root: Path) -> list[dict[str, Any]]:
     first, held, number = 0, 0, 0
     statistics: dict[str, Any] = {}
     for index, episode in episodes_of(store):
-        if held and held + episode.steps > ROWS_PER_FILE:
+        size = sum(values.nbytes for values in episode.arrays.values())
+        if held and held + size > FILE_BYTES:
             _write_file(root, number, pending)
             pending, held, number = [], 0, number + 1
         pending.append(_frames(episode, index, first, store.spec.control_hz))
         span = {"dataset_from_index": first, "dataset_to_index": first + episode.steps}
         place = {"data/chunk_index": number // CHUNKS_SIZE, "data/file_index": number % CHUNKS_SIZE}
         rows.append({**_row(store, episode, index), **span, **place})
-        first, held = first + episode.steps, held + episode.steps
+        first, held = first + episode.steps, held + size
         statistics = _merged(statistics, _statistics(pending[-1]))
     _write_file(root, number, pending)
     columns = {name: parquet.arrow().array([row[name] for row in rows]) for name in rows[0]}

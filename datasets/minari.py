@@ -9,6 +9,7 @@
 The observation after the last action is not kept: no action follows it. Reading only. Layout of Minari 0.5.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,8 @@ from jaxtyping import Shaped
 
 from stillhand.datasets import hdf5
 from stillhand.datasets.episodes import Episode
-from stillhand.datasets.exchange import (
-    PARTS,
-    SEED_UNKNOWN,
-    Header,
-    Recording,
-    Told,
-    check_lengths,
-    joined,
-    spec_from,
-)
+from stillhand.datasets.exchange import SEED_UNKNOWN, Recording, check_lengths, joined
+from stillhand.datasets.header import PARTS, Header, Told, spec_from
 from stillhand.datasets.layout import state_fields
 from stillhand.datasets.schema import Array
 
@@ -53,6 +46,7 @@ class Minari:
             episodes = _in_order(hdf5.names(file))
             if not episodes:
                 raise ValueError(f"{path}: holds no episode_0, episode_1, ...; it has {hdf5.names(file)[:5]}")
+            _check_count(path, len(episodes))
             header = self._header(path, hdf5.group(file, episodes[0]), told)
         return Recording(header, len(episodes), lambda: self._episodes(path, episodes, header))
 
@@ -73,9 +67,7 @@ class Minari:
         with hdf5.opened(path) as file:
             for name in episodes:
                 group = hdf5.group(file, name)
-                seed = hdf5.number(group, "seed")
-                arrays = self._arrays(group, header)
-                yield Episode(arrays, -1, SEED_UNKNOWN if seed is None else seed)
+                yield Episode(self._arrays(group, header), -1, _seed(group))
 
     def _arrays(self, group: h5py.Group, header: Header) -> dict[str, Shaped[Array, "_ ..."]]:
         action = hdf5.read(hdf5.dataset(group, "actions", 2))
@@ -89,19 +81,45 @@ class Minari:
         check_lengths(where, {"actions": action, **extras}, hdf5.number(group, "total_steps"))
         check_lengths(f"{where}, observations", observed, len(action) + 1)
         before = {name: values[:-1] for name, values in observed.items()}
-        return {**extras, "observation": joined(before), "action": joined({"actions": action})}
+        return {
+            **extras,
+            "observation": joined(where, before),
+            "action": joined(where, {"actions": action}),
+        }
 
 
 def _observed(group: h5py.Group, name: str) -> h5py.Dataset:
     *folders, last = name.split("/")
     for folder in folders:
         group = hdf5.group(group, folder)
-    if isinstance(group.get(last), h5py.Group):
+    if hdf5.is_group(group, last):
+        keys = hdf5.names(hdf5.group(group, last))
         raise ValueError(
-            f"{group.file.filename}: {group.name}/{last} is a group of {hdf5.names(group[last])}; choose "
-            f"with 'format.observation=[{name}/KEY,...]'"
+            f"{group.file.filename}: {group.name}/{last} is a group of {keys}; choose with "
+            f"'format.observation=[{name}/KEY,...]'"
         )
     return hdf5.dataset(group, last)
+
+
+def _seed(group: h5py.Group) -> int:
+    """Older sets hold the text None, newer ones 64 random bits, of which a store keeps 63 at most."""
+    try:
+        seed = hdf5.number(group, "seed")
+    except ValueError:
+        seed = None
+    return seed if seed is not None and 0 <= seed < 2**63 else SEED_UNKNOWN
+
+
+def _check_count(path: Path, episodes: int) -> None:
+    described = path.with_name("metadata.json")
+    if not described.is_file():
+        return
+    try:
+        said = json.loads(described.read_text()).get("total_episodes")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{described}: not the JSON of a set's description: {error}") from error
+    if said is not None and said != episodes:
+        raise ValueError(f"{described}: states total_episodes={said}, but {path.name} holds {episodes}")
 
 
 def _in_order(names: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 
 from stillhand.datasets.schema import Array
 
-LARGEST_BYTES = 2**33  # of one file; the format aims at 100 MB
+LARGEST_ROWS = 2**22  # of one file; the format aims at 100 MB
 
 
 def arrow() -> Any:
@@ -38,13 +38,12 @@ def read(path: Path, columns: Sequence[str] | None = None) -> Any:
         raise ValueError(f"{path}: no such file")
     try:
         with library.parquet.ParquetFile(path, thrift_string_size_limit=2**26) as file:
-            there = set(file.schema_arrow.names)
-            missing = [name for name in columns or () if name not in there]
-            if missing:
-                raise ValueError(f"{path}: lacks the columns {missing}; it has {sorted(there)}")
-            groups = (file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
-            if sum(groups) > LARGEST_BYTES:
-                raise ValueError(f"{path}: more than {LARGEST_BYTES} bytes unpacked")
+            there = file.schema_arrow.names
+            wrong = [name for name in columns or () if there.count(name) != 1]
+            if wrong:
+                raise ValueError(f"{path}: lacks the columns {wrong}, or has them twice: {sorted(there)}")
+            if file.metadata.num_rows > LARGEST_ROWS:
+                raise ValueError(f"{path}: {file.metadata.num_rows} rows, expected at most {LARGEST_ROWS}")
             table = file.read(columns=None if columns is None else list(columns))
             table.validate(full=True)
             return table
@@ -63,7 +62,7 @@ def values(table: Any, name: str, shape: tuple[int, ...], where: str) -> Shaped[
     if isinstance(column, library.ChunkedArray):  # empty, or too long for one piece
         column = library.concat_arrays(column.chunks) if column.num_chunks else library.array([], column.type)
     rows, lengths = len(column), []
-    while library.types.is_nested(column.type) and hasattr(column, "flatten"):
+    while _lists(library, column.type):
         if column.null_count:
             raise ValueError(f"{where}: column {name} has {column.null_count} empty places")
         lengths.append(_lengths(column))
@@ -82,6 +81,11 @@ def _lengths(column: Any) -> set[int]:
     return set(sizes.unique().to_pylist())
 
 
+def _lists(library: Any, kind: Any) -> bool:
+    types = library.types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
 def _numeric(library: Any, kind: Any) -> bool:
     types = library.types
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
@@ -94,12 +98,12 @@ def strings(table: Any, name: str) -> list[Any]:
 
 
 def column(array: Shaped[Array, "_ ..."]) -> Any:
-    """An array as a column: numbers, or lists of one length."""
+    """An array as a column: numbers, where a row is one number, or lists, nested as its axes are."""
     library = arrow()
-    if array.ndim == 1:
-        return library.array(array)
-    flat = library.array(np.ascontiguousarray(array).reshape(-1))
-    return library.FixedSizeListArray.from_arrays(flat, math.prod(array.shape[1:]))
+    made = library.array(np.ascontiguousarray(array).reshape(-1))
+    for size in () if array.shape[1:] == (1,) else array.shape[:0:-1]:
+        made = library.FixedSizeListArray.from_arrays(made, size)
+    return made
 
 
 def write(path: Path, columns: Mapping[str, Any]) -> None:

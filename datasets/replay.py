@@ -8,8 +8,9 @@ nowhere. Format as published with arXiv 2303.04137.
 """
 
 import itertools
+import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,25 +22,30 @@ from zarr.storage import LocalStore, ZipStore
 
 from stillhand.datasets.episodes import Episode, EpisodeStore
 from stillhand.datasets.exchange import (
-    HEADER,
-    PARTS,
     SEED_UNKNOWN,
-    Header,
     Recording,
-    Told,
     check_lengths,
     episodes_of,
-    header_from,
-    header_text,
     joined,
     new_file,
-    spec_from,
     split,
+)
+from stillhand.datasets.header import (
+    HEADER,
+    PARTS,
+    Header,
+    Told,
+    check_selection,
+    header_text,
+    own_header,
+    spec_from,
 )
 from stillhand.datasets.layout import CHUNK_BYTES, Field, state_fields
 from stillhand.datasets.schema import Array
 
 LARGEST_BYTES = 2**32  # of one array of one episode
+LARGEST_CHUNK_BYTES = 2**28  # it is unpacked as a whole for every episode in it
+LARGEST_COUNT = 2**24  # of chunks
 # What zarr and its codecs raise at damaged files, by trial.
 DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError, AttributeError,
           zipfile.BadZipFile, EOFError, IndexError)  # fmt: skip
@@ -71,13 +77,15 @@ class Replay:
 
     def write(self, store: EpisodeStore, path: Path) -> None:
         """See `exchange.Writable.write`."""
-        new_file(path, lambda draft: _write(store, draft))
+        with zarr.config.set({"array.write_empty_chunks": True}):  # a missing chunk is an error here
+            new_file(path, lambda draft: _write(store, draft))
 
     def _header(self, path: Path, root: "zarr.Group", told: Told) -> Header:
-        own = root.attrs.get(HEADER)
-        if isinstance(own, str):
-            return header_from(own, str(path), told)
-        there = _names(path, root)
+        text, chosen = root.attrs.get(HEADER), {"observation": self.observation, "also": self.also}
+        own = own_header(text if isinstance(text, str) else None, path, told, chosen)
+        if own is not None:
+            return own
+        there = _names(path)
         usual = next(([key] for key in ("obs", "state") if key in there), ["obs"])
         keys = self.observation or tuple(usual)
         missing = [key for key in (*keys, *self.also, "action") if key not in there]
@@ -85,6 +93,7 @@ class Replay:
             raise ValueError(
                 f"{path}: data lacks {missing}; choose among {there} with 'format.observation=[KEY,...]'"
             )
+        check_selection(str(path), keys, self.also)
         arrays = {key: _array(path, root, f"data/{key}") for key in (*keys, *self.also, "action")}
         shapes = {key: arrays[key].shape[1:] for key in keys}
         dims = sum(int(np.prod(s)) for s in shapes.values()), int(np.prod(arrays["action"].shape[1:]))
@@ -105,12 +114,31 @@ def _root(path: Path) -> "zarr.Group":
         raise ValueError(f"{path}: neither a zarr folder nor a zip of one: {error}") from error
 
 
-def _names(path: Path, root: "zarr.Group") -> list[str]:
+def _names(path: Path) -> list[str]:
+    """What lies under data, by name alone: an array nobody asks for may have a codec nobody has."""
+    if path.is_dir():
+        return sorted(file.name for file in (path / "data").glob("*") if file.is_dir())
+    parts = [name.split("/") for name in _members(path)]
+    return sorted({part[1] for part in parts if part[0] == "data" and len(part) > 2})
+
+
+def _members(path: Path) -> list[str]:
     try:
-        data = root["data"]
-        return sorted(data.array_keys()) if isinstance(data, zarr.Group) else []
+        with zipfile.ZipFile(path) as file:
+            return file.namelist()
     except DAMAGE as error:
-        raise ValueError(f"{path}: no group data: {error}") from error
+        raise ValueError(f"{path}: damaged zip: {error}") from error
+
+
+def _check_chunks(path: Path, arrays: "Iterable[zarr.Array[Any]]") -> None:
+    """Zarr reads a missing chunk as zeros; a copy that broke off must not become demonstrations."""
+    members = None if path.is_dir() else {*_members(path)}
+    for array in arrays:
+        counts = [range(-(-size // chunk)) for size, chunk in zip(array.shape, array.chunks, strict=True)]
+        for place in itertools.product(*counts):
+            name = f"{array.path}/{array.metadata.encode_chunk_key(place)}"
+            if not ((path / name).is_file() if members is None else name in members):
+                raise ValueError(f"{path}: {name} is missing, which would be read as zeros; a partial copy?")
 
 
 def _array(path: Path, root: "zarr.Group", name: str) -> "zarr.Array[Any]":
@@ -120,6 +148,9 @@ def _array(path: Path, root: "zarr.Group", name: str) -> "zarr.Array[Any]":
         raise ValueError(f"{path}: {name} is missing or damaged: {error}") from error
     if not isinstance(array, zarr.Array) or array.ndim < 1 or array.dtype.kind not in "biuf":
         raise ValueError(f"{path}: {name} is {array}, expected an array of numbers with one row per step")
+    size = math.prod(array.chunks) * array.dtype.itemsize
+    if size > LARGEST_CHUNK_BYTES or math.prod(array.shape) // math.prod(array.chunks) > LARGEST_COUNT:
+        raise ValueError(f"{path}: {name} has shape {array.shape} in chunks of {array.chunks}, too large")
     return array
 
 
@@ -148,6 +179,7 @@ def _labels(path: Path, root: "zarr.Group") -> Labels:
 
 def _column(path: Path, root: "zarr.Group", name: str) -> Int64[Array, " episodes"]:
     array = _array(path, root, f"meta/{name}")
+    _check_chunks(path, [array])
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(f"{path}: meta/{name} is {array}, expected one whole number per episode")
     return _read(path, array, 0, array.shape[0]).astype(np.int64)
@@ -167,13 +199,14 @@ def _episodes(path: Path, labels: Labels, header: Header) -> Iterator[Episode]:
     rows = {key: array.shape[0] for key, array in arrays.items()}
     if set(rows.values()) != {labels[-1][0]}:
         raise ValueError(f"{path}: the last episode ends at {labels[-1][0]}, but data has rows {rows}")
+    _check_chunks(path, arrays.values())
     for end, mode, seed in labels:
         read = {key: _read(path, array, start, end) for key, array in arrays.items()}
         taken = {key: read[key] for key in header.fields if key not in ("observation", "action")}
-        observation = joined({key: read[key] for key in parts})
-        yield Episode(
-            {**taken, "observation": observation, "action": joined({"action": read["action"]})}, mode, seed
-        )
+        where = f"{path}: rows {start} to {end}, data"
+        observation = joined(where, {key: read[key] for key in parts})
+        action = joined(where, {"action": read["action"]})
+        yield Episode({**taken, "observation": observation, "action": action}, mode, seed)
         start = end
 
 
@@ -202,4 +235,5 @@ def _write(store: EpisodeStore, path: Path) -> None:
 def _create(root: "zarr.Group", name: str, rows: int, like: Shaped[Array, "_ ..."]) -> None:
     chunk = max(CHUNK_BYTES // max(like[:1].nbytes, 1), 1)
     shape = (rows, *like.shape[1:])
-    root.create_array(name, shape=shape, chunks=(min(chunk, rows), *like.shape[1:]), dtype=like.dtype)
+    chunks = (min(chunk, rows), *like.shape[1:])
+    root.create_array(name, shape=shape, chunks=chunks, dtype=like.dtype)

@@ -11,7 +11,8 @@ Format as published with arXiv 2108.03298; robosuite's own recordings, without `
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,27 +23,30 @@ from jaxtyping import Shaped
 from stillhand.datasets import hdf5
 from stillhand.datasets.episodes import Episode, EpisodeStore
 from stillhand.datasets.exchange import (
-    HEADER,
-    PARTS,
     SEED_UNKNOWN,
-    Header,
     Recording,
-    Told,
     check_lengths,
     episodes_of,
-    header_from,
-    header_text,
     joined,
     new_file,
-    spec_from,
     split,
 )
 from stillhand.datasets.hdf5 import field_of
+from stillhand.datasets.header import (
+    HEADER,
+    PARTS,
+    Header,
+    Told,
+    check_selection,
+    header_text,
+    own_header,
+    spec_from,
+)
 from stillhand.datasets.layout import Field, state_fields
 from stillhand.datasets.schema import Array
 
-# The low-dimensional observation of arXiv 2108.03298, Appendix; further keys mostly repeat it in other forms.
-USUAL = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object")
+# The low-dimensional observation of arXiv 2108.03298, for every arm; further keys mostly repeat it.
+ARM, OBJECT = ("eef_pos", "eef_quat", "gripper_qpos"), "object"
 PER_STEP = {"rewards": "reward", "dones": "done", "states": "state"}  # their name -> ours
 
 
@@ -66,6 +70,8 @@ class Robomimic:
         with hdf5.opened(path) as file:
             data = hdf5.group(file, "data")
             demos = self._demos(file)
+            if self.mask is None:
+                _check_total(data, demos)
             header = self._header(path, data, hdf5.group(data, demos[0]), told)
         return Recording(header, len(demos), lambda: self._episodes(path, demos, header))
 
@@ -83,11 +89,13 @@ class Robomimic:
         return found
 
     def _header(self, path: Path, data: h5py.Group, first: h5py.Group, told: Told) -> Header:
-        own = hdf5.text(data, HEADER)
+        chosen = {"observation": self.observation, "also": self.also}
+        own = own_header(hdf5.text(data, HEADER), path, told, chosen)
         if own is not None:
-            return header_from(own, str(path), told)
+            return own
         env = hdf5.json_text(data, "env_args") or {}
         keys = self._observation_keys(first)
+        check_selection(str(path), keys, self.also)
         obs = hdf5.group(first, "obs")
         shapes = {key: hdf5.dataset(obs, key).shape[1:] for key in keys}
         dims = (sum(int(np.prod(s)) for s in shapes.values()), hdf5.dataset(first, "actions", 2).shape[1])
@@ -101,11 +109,11 @@ class Robomimic:
     def _observation_keys(self, demo: h5py.Group) -> tuple[str, ...]:
         if not hdf5.has(demo, "obs"):
             raise ValueError(
-                f"{demo.file.filename}: {demo.name} has no obs; if it holds states of robosuite, "
-                "read it with format=teleoperation"
+                f"{demo.file.filename}: {demo.name} has no obs; recordings of robosuite that hold "
+                "simulator states alone cannot be read yet"
             )
         there = hdf5.names(hdf5.group(demo, "obs"))
-        keys = self.observation or USUAL
+        keys = self.observation or usual(there)
         missing = [key for key in (*keys, *self.also) if key not in there]
         if missing:
             raise ValueError(
@@ -127,6 +135,19 @@ class Robomimic:
                 )
 
 
+def usual(there: Iterable[str]) -> tuple[str, ...]:
+    """What is observed by default: pose and gripper of every arm, and the objects."""
+    arms = sorted({key.split("_")[0] for key in there if key.endswith("_eef_pos")}) or ["robot0"]
+    return (*(f"{arm}_{part}" for arm in arms for part in ARM), OBJECT)
+
+
+def _check_total(data: h5py.Group, demos: list[str]) -> None:
+    said = hdf5.number(data, "total")
+    found = sum(len(hdf5.dataset(hdf5.group(data, name), "actions", 2)) for name in demos)
+    if said is not None and said != found:
+        raise ValueError(f"{data.file.filename}: data states total={said} steps, but holds {found}")
+
+
 def _in_order(found: list[str]) -> list[str]:
     """demo_2 before demo_10; other names last, by name."""
 
@@ -141,15 +162,11 @@ def _in_order(found: list[str]) -> list[str]:
 def _masked(file: h5py.File, mask: str, found: list[str]) -> list[str]:
     if not hdf5.has(file, "mask"):
         raise ValueError(f"{file.filename}: no group mask, asked for mask/{mask}")
-    group = hdf5.group(file, "mask")
-    try:
-        listed = [bytes(name).decode() for name in np.asarray(group[mask][()]).astype("S").tolist()]
-    except hdf5.DAMAGE as error:
-        raise ValueError(f"{file.filename}: mask/{mask}: {error}; there are {hdf5.names(group)}") from error
-    unknown = sorted(set(listed) - set(found))
+    listed = {*hdf5.strings(hdf5.group(file, "mask"), mask)}
+    unknown = sorted(listed - {*found})
     if unknown:
         raise ValueError(f"{file.filename}: mask/{mask} lists {unknown[:3]}, which data does not hold")
-    return [name for name in found if name in set(listed)]
+    return [name for name in found if name in listed]
 
 
 def _text(value: object) -> str | None:
@@ -159,7 +176,10 @@ def _text(value: object) -> str | None:
 def _rate(env: Mapping[str, object]) -> float | None:
     settings = env.get("env_kwargs")
     rate = settings.get("control_freq") if isinstance(settings, Mapping) else None
-    return float(rate) if isinstance(rate, int | float) else None
+    try:
+        return float(rate) if isinstance(rate, int | float) else None
+    except OverflowError:  # no control rate, and refused as such
+        return math.inf
 
 
 def _extras(demo: h5py.Group, obs: h5py.Group, also: tuple[str, ...]) -> dict[str, Field]:
@@ -171,15 +191,16 @@ def _extras(demo: h5py.Group, obs: h5py.Group, also: tuple[str, ...]) -> dict[st
 def _arrays(demo: h5py.Group, header: Header) -> dict[str, Shaped[Array, "_ ..."]]:
     obs, parts = hdf5.group(demo, "obs"), header.attributes.get(PARTS) or {"observation": None}
     theirs = {ours: name for name, ours in PER_STEP.items()}
-    observed = {f"obs/{key}": hdf5.read(hdf5.dataset(obs, key)) for key in parts}
+    observed = {key: hdf5.read(hdf5.dataset(obs, key)) for key in parts}
     arrays = {"action": hdf5.read(hdf5.dataset(demo, "actions", 2))}
     for key in header.fields.keys() - {"observation", "action"}:
         place = hdf5.dataset(demo, theirs[key]) if key in theirs else hdf5.dataset(obs, key)
         arrays[key] = hdf5.read(place)
-    check_lengths(
-        f"{demo.file.filename}: {demo.name}", {**observed, **arrays}, hdf5.number(demo, "num_samples")
-    )
-    return {**arrays, "observation": joined(observed), "action": joined({"action": arrays["action"]})}
+    where = f"{demo.file.filename}: {demo.name}"
+    found = {**{f"obs/{key}": values for key, values in observed.items()}, **arrays}
+    check_lengths(where, found, hdf5.number(demo, "num_samples"))
+    action = joined(where, {"actions": arrays["action"]})
+    return {**arrays, "observation": joined(f"{where}/obs", observed), "action": action}
 
 
 def _write(store: EpisodeStore, path: Path) -> None:

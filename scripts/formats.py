@@ -6,7 +6,8 @@ from typing import Any
 from stillhand.core.construct import allow, construct
 from stillhand.datasets.d4rl import D4rl
 from stillhand.datasets.episodes import Episode
-from stillhand.datasets.exchange import Format, Stored, Told, Writable
+from stillhand.datasets.exchange import Format, Stored, Writable
+from stillhand.datasets.header import Told
 from stillhand.datasets.lerobot import LeRobot
 from stillhand.datasets.minari import Minari
 from stillhand.datasets.replay import Replay

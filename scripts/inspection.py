@@ -79,7 +79,7 @@ def _bounds(given: Sequence[float] | None) -> tuple[float, float] | None:
 def _lines(
     path: Path, recording: "Recording", found: "Inspection", bounds: tuple[float, float] | None
 ) -> Iterator[str]:
-    from stillhand.datasets.exchange import PARTS
+    from stillhand.datasets.header import PARTS
 
     spec, lengths = recording.header.spec, sorted(found.lengths)
     yield f"{path}: {spec.task}, {len(lengths)} episodes, {sum(lengths)} steps, {spec.control_hz:g} Hz"

@@ -9,7 +9,8 @@ import numpy as np
 import zarr
 
 from stillhand.datasets.d4rl import D4rl
-from stillhand.datasets.exchange import Format, Told
+from stillhand.datasets.exchange import Format
+from stillhand.datasets.header import Told
 from stillhand.datasets.lerobot import LeRobot
 from stillhand.datasets.minari import Minari
 from stillhand.datasets.parquet import column, write

@@ -7,7 +7,8 @@ import pytest
 from foreign import LENGTHS, TOLD, WRITERS
 
 from stillhand.datasets.d4rl import D4rl
-from stillhand.datasets.exchange import Format, Told
+from stillhand.datasets.exchange import Format
+from stillhand.datasets.header import Told
 from stillhand.datasets.lerobot import LeRobot
 from stillhand.datasets.minari import Minari
 from stillhand.datasets.replay import Replay

@@ -46,6 +46,23 @@ def test_arrays_that_are_none(file: h5py.File) -> None:
         hdf5.dataset(file["a"], "x", 1)
 
 
+def test_every_link_on_the_way_is_looked_at(file: h5py.File, tmp_path: Path) -> None:
+    file["a/out"] = h5py.ExternalLink(tmp_path / "other.hdf5", "/")
+    with pytest.raises(ValueError, match="/a/out: a ExternalLink, which is not followed"):
+        hdf5.dataset(file, "a/out/x")
+    with pytest.raises(ValueError, match="/a/out: a ExternalLink, which is not followed"):
+        hdf5.strings(file["a"], "out")
+    assert not hdf5.is_group(file["a"], "out")
+    assert hdf5.dataset(file, "a/x").shape == (3, 2)
+
+
+def test_lists_of_names(file: h5py.File) -> None:
+    file["fixed"], file["variable"] = np.array([b"demo_0", b"demo_1"]), ["demo_0", "demo_1"]
+    assert hdf5.strings(file, "fixed") == hdf5.strings(file, "variable") == ["demo_0", "demo_1"]
+    with pytest.raises(ValueError, match=r"shape \(3, 2\), expected a list of at most"):
+        hdf5.strings(file, "a/x")
+
+
 def test_content_in_another_file_is_not_followed(file: h5py.File, tmp_path: Path) -> None:
     (tmp_path / "raw").write_bytes(bytes(32))
     file.create_dataset("outside", (4,), "f8", external=[(str(tmp_path / "raw"), 0, 32)])

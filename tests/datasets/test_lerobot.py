@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import foreign
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from damage import Damage, written
 from foreign import TOLD, WRITERS, numbers
 
-from stillhand.datasets.exchange import Told
+from stillhand.datasets import parquet
+from stillhand.datasets.header import Told
 from stillhand.datasets.lerobot import LeRobot
+from stillhand.datasets.parquet import write
 
 
 @pytest.mark.parametrize("name", ["lerobot", "lerobot-3"])
@@ -40,13 +43,58 @@ def test_lerobot_features_that_are_not_numbers(feature: str, message: str, tmp_p
 def test_a_path_pattern_cannot_lead_elsewhere(tmp_path: Path) -> None:
     foreign.lerobot(tmp_path / "f")
     info = json.loads((tmp_path / "f/meta/info.json").read_text())
-    for pattern in ("../{episode_index}.parquet", "/etc/{episode_index}", "{episode_index.__class__}", "{0}"):
+    for pattern in (
+        "../{episode_index}.parquet",
+        "/etc/{episode_index}",
+        "{episode_index.__class__}",
+        "{0}",
+        "{episode_index:{x}d}",
+        "{episode_index:099999d}",
+        "{episode_index",
+    ):
         (tmp_path / "f/meta/info.json").write_text(json.dumps({**info, "data_path": pattern}))
         with pytest.raises(ValueError, match="data_path="):
             LeRobot().open(tmp_path / "f", TOLD)
 
 
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_a_set_of_several_features_comes_back_from_a_written_one(version: str, tmp_path: Path) -> None:
+    foreign.lerobot(tmp_path / "f", version)
+    form = LeRobot(observation=("observation.state", "next.reward"))
+    store = form.open(tmp_path / "f", TOLD).save(tmp_path / "s")
+    LeRobot(version="v3.0").write(store, tmp_path / "g")
+    assert LeRobot().open(tmp_path / "g", Told()).save(tmp_path / "t").fingerprint == store.fingerprint
+    with pytest.raises(ValueError, match=r"leave out format.observation"):
+        form.open(tmp_path / "g", Told())
+
+
+def table(path: Path, **columns: Any) -> None:
+    """Rewrite the first episode's table with other columns."""
+    file = path / "data/chunk-000/episode_000000.parquet"
+    read = parquet.read(file)
+    write(file, {**{name: read.column(name) for name in read.column_names}, **columns})
+
+
+STRUCT = [{"a": 1.0}] * 4
+DOUBLED = '{"episode_index": 0, "length": 4}\n' * 2
+
+
+def reward(kind: str) -> Damage:
+    def damage(path: Path) -> None:
+        info = json.loads((path / "meta/info.json").read_text())
+        info["features"]["next.reward"]["dtype"] = kind
+        (path / "meta/info.json").write_text(json.dumps(info))
+        table(path, **{"next.reward": np.array([0.25, 0.9, -0.5, 1e30])})
+
+    return damage
+
+
 BAD: list[tuple[LeRobot, Damage, str]] = [
+    (LeRobot(also=("next.reward",)), reward("int64"), r"next.reward: declared int64, but holds float64"),
+    (LeRobot(also=("next.reward",)), reward("bool"), r"next.reward: declared bool, but holds float64"),
+    (LeRobot(), lambda p: table(p, action=parquet.arrow().array(STRUCT)), r"column action is struct"),
+    (LeRobot(), written("meta/episodes.jsonl", DOUBLED[:34]), r"total_episodes=3, found 1"),
+    (LeRobot(), written("meta/episodes.jsonl", DOUBLED + DOUBLED[:34]), r"stands twice"),
     (LeRobot(), lambda path: (path / "meta/info.json").unlink(), r"info.json: no such file"),
     (LeRobot(), written("meta/episodes.jsonl", "{}\n"), r"episode_index is None"),
     (LeRobot(), written("meta/episodes.jsonl", ""), r"no episodes"),

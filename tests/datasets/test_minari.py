@@ -2,12 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import foreign
 import h5py
 import numpy as np
 import pytest
-from damage import Damage
+from damage import Damage, written
 from foreign import TOLD, numbers
 
 from stillhand.datasets.minari import Minari
@@ -36,7 +37,17 @@ def test_minari_names_the_keys_of_a_dictionary(tmp_path: Path) -> None:
     assert episode.arrays["observation"].shape == (4, 5)
 
 
+@pytest.mark.parametrize("seed", ["None", np.uint64(2**63 + 5)])
+def test_seeds_a_store_cannot_keep_are_unknown(seed: Any, tmp_path: Path) -> None:
+    foreign.minari(tmp_path / "f")
+    with h5py.File(tmp_path / "f/data/main_data.hdf5", "r+") as file:
+        file["episode_0"].attrs["seed"] = seed
+    assert [episode.seed for episode in Minari().open(tmp_path / "f", TOLD).read()] == [0, 41, 42]
+
+
 BAD: list[tuple[Minari, Damage, str]] = [
+    (Minari(), written("data/metadata.json", '{"total_episodes": 4}'), r"total_episodes=4, but .* holds 3"),
+    (Minari(), written("data/metadata.json", "{"), r"metadata.json: not the JSON"),
     (Minari(), lambda path: shutil.rmtree(path / "data"), r"no such file"),
 ]  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Diffusion Policy's buffers: keys, zips, ends that do not rise, and the human Push-T set."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import zarr
 from damage import Damage, zarr_data
 from foreign import LENGTHS, TOLD, numbers
 
-from stillhand.datasets.exchange import Told
+from stillhand.datasets.header import Told
 from stillhand.datasets.replay import Replay
 
 
@@ -39,7 +40,22 @@ def test_the_human_push_t_set(real_data: Path, tmp_path: Path) -> None:
     assert loaded.action.min() >= 0 and loaded.action.max() <= 512
 
 
+def test_an_array_nobody_asks_for_may_have_a_codec_nobody_has(tmp_path: Path) -> None:
+    foreign.replay(tmp_path / "f")
+    described = tmp_path / "f/data/n_contacts/.zarray"
+    described.write_text(json.dumps({**json.loads(described.read_text()), "compressor": {"id": "unknown"}}))
+    assert Replay().open(tmp_path / "f", TOLD).episodes == 3
+    with pytest.raises(ValueError, match="data/n_contacts is missing or damaged.*unknown"):
+        Replay(also=("n_contacts",)).open(tmp_path / "f", TOLD)
+
+
+def lost(name: str) -> Damage:
+    return lambda path: (path / name).unlink()
+
+
 BAD: list[tuple[Replay, Damage, str]] = [
+    (Replay(), lost("data/action/0.0"), r"data/action/0.0 is missing, which would be read as zeros"),
+    (Replay(), lost("meta/episode_ends/0"), r"meta/episode_ends/0 is missing"),
     (Replay(), zarr_data("meta/episode_ends", np.array([4, 3, 11])), r"episode_ends is .*rise"),
     (Replay(), zarr_data("meta/episode_ends", np.array([4, 5, 12])), r"ends at 12, but data has"),
     (Replay(), zarr_data("meta/episode_ends", np.array([0.5, 2.0])), r"one whole number per"),
