@@ -63,7 +63,7 @@ class LeRobot:
         features = {name: info.feature(name) for name in (*self.observation, *self.also, "action")}
         shapes = {name: features[name].shape for name in self.observation}
         dims = sum(_size(shape) for shape in shapes.values()), _size(features["action"].shape)
-        spec = spec_from(info.root, told, dims, info.task, info.fps)
+        spec = spec_from(info.root, told, dims, None, info.fps)  # its tasks are texts, not names
         fields = state_fields(spec, told.observation_unit or "", told.action_unit or "")
         extras = {_identifier(name): features[name] for name in self.also}
         attributes = {

@@ -65,11 +65,6 @@ class Info:
     own: str | None
     totals: Mapping[str, Any]
 
-    @property
-    def task(self) -> None:
-        """A set may hold several tasks, as texts; none of them is a name."""
-        return None
-
     def feature(self, name: str) -> Field:
         """What a store keeps of a feature.
 
