@@ -119,6 +119,7 @@ class Avoiding:
     Episodes are independent: each one's trajectory is bit-identical whatever runs beside it.
     """
 
+    capacity = None
     position_columns = slice(2, 4)  # of the observation: where the rod is
 
     def __init__(self) -> None:
@@ -173,6 +174,14 @@ class Avoiding:
         """Which way each episode went, 0..23, or -1 before all three rows are passed."""
         decided = (self._gaps >= 0).all(axis=1)
         return np.where(decided, encode_mode(np.where(decided[:, None], self._gaps, 0)), -1)
+
+    def score(self) -> Float[Array, " n"]:
+        """1 for success, else 0."""
+        return self._success.astype(np.float64)
+
+    def displacement_m(self, action: Float[Array, "t a"]) -> Float[Array, "t d"]:
+        """Actions are displacements."""
+        return action
 
     def contact(self) -> Bool[Array, " n"]:
         """Which episodes ended by touching an obstacle."""

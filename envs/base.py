@@ -35,6 +35,11 @@ class BatchEnv(Protocol):
     """n independent episodes of one task, stepped together in one process."""
 
     @property
+    def capacity(self) -> int | None:
+        """Most episodes it plays together; None sets no bound."""
+        ...
+
+    @property
     def spec(self) -> Spec:
         """Dimensions and control rate."""
         ...
@@ -59,6 +64,24 @@ class BatchEnv(Protocol):
 
     def mode(self) -> Int[Array, " n"]:
         """Which way each episode went, 0..modes-1, or -1 while undecided."""
+        ...
+
+    def score(self) -> Float[Array, " n"]:
+        """The task's own score of each episode so far; 1 or 0 where success is all there is."""
+        ...
+
+
+@runtime_checkable
+class PositionEnv(BatchEnv, Protocol):
+    """Environments whose observation holds a position in the plane."""
+
+    @property
+    def position_columns(self) -> slice:
+        """Columns of the observation with the actual x, y."""
+        ...
+
+    def displacement_m(self, action: Float[Array, "t a"]) -> Float[Array, "t d"] | None:
+        """What each action adds to the commanded position, metres; None where lengths are no metres."""
         ...
 
 

@@ -1,12 +1,15 @@
 """Demonstrations: a scripted expert plays every mode of a task equally often.
 
-    episode i is asked for mode i % modes;  observation[t] is seen, then action[t] is executed
+    episode i is asked for mode i % modes;  observation[t] is seen, action[t] + noise is executed,
+    action[t] is recorded
 
 Modes are assigned by counter, not drawn: a draw would make the demonstrators' law uneven. Only episodes
-that succeed in the requested mode are kept; others are tried again with a further seed, and counted.
+that succeed in the requested mode are kept; others are tried again with a further seed, and counted. Noise
+that is executed but not recorded shows how to come back from where a policy's own errors lead
+(DART, Laskey et al. 2017, arXiv 1703.09327).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -19,6 +22,7 @@ from stillhand.envs.base import BatchEnv
 
 ATTEMPTS = 10  # per episode; an expert that needs more is broken
 RECORD_KEY = 2  # spawn key that keeps demonstration seeds apart from a ledger's
+NOISE_KEY = 3  # of an episode's seed: its disturbance
 
 
 @runtime_checkable
@@ -26,7 +30,7 @@ class Expert(Protocol):
     """Acts for n episodes together; constructed anew for every batch of episodes."""
 
     def act(self, observation: Float[Array, "n o"]) -> Float[Array, "n a"]:
-        """The actions to execute and record."""
+        """The actions to record."""
         ...
 
 
@@ -53,6 +57,7 @@ def record(
     episodes: int,
     seed: int,
     progress: Callable[[int], None] | None = None,
+    noise: Sequence[float | int] | float = 0.0,
 ) -> Recording:
     """Record `episodes` successful demonstrations, modes in turn.
 
@@ -61,24 +66,25 @@ def record(
         make_expert: Called with the requested modes and the episodes' seeds.
         seed: All episodes' seeds derive from it and from the episode's number and attempt.
         progress: Called with the number of episodes newly kept.
+        noise: Standard deviation of what is added to executed actions, in all or in each of their numbers.
 
     Raises:
-        ValueError: If episodes < 1 or seed < 0, or an episode fails `ATTEMPTS` times.
+        ValueError: If episodes < 1, seed < 0 or a noise is negative; or an episode fails `ATTEMPTS` times.
     """
     if episodes < 1 or seed < 0:
         raise ValueError(f"need episodes >= 1 and seed >= 0, got {episodes} and {seed}")
+    spread = _checked_noise(noise, env.spec.action_dim)
     kept: dict[int, Episode] = {}
     failed = other_mode = 0
     for attempt in range(ATTEMPTS):
         pending = [i for i in range(episodes) if i not in kept]
-        played, success = _play(env, make_expert, pending, seed, attempt)
-        right = [episode.mode == i % env.modes for i, episode in zip(pending, played, strict=True)]
-        good = success & right
-        kept |= {i: episode for i, episode, ok in zip(pending, played, good, strict=True) if ok}
-        failed += int((~success).sum())
-        other_mode += int((success & ~good).sum())
-        if progress is not None:
-            progress(int(good.sum()))
+        for take in play(env, make_expert, pending, seed, spread, attempt):
+            failed += not take.success
+            other_mode += take.success and not take.as_asked
+            if take.as_asked:
+                kept[take.number] = take.episode
+                if progress is not None:
+                    progress(1)
         if len(kept) == episodes:
             return Recording(tuple(kept[i] for i in range(episodes)), failed, other_mode)
     first = next(i for i in range(episodes) if i not in kept)
@@ -88,12 +94,52 @@ def record(
     )
 
 
+def _checked_noise(noise: Sequence[float | int] | float, action_dim: int) -> Float[Array, " a"]:
+    given = np.asarray(noise, dtype=np.float64)
+    if given.shape not in ((), (action_dim,)) or not (given >= 0).all():
+        raise ValueError(f"noise must be one number or {action_dim}, none negative, got {noise}")
+    return np.broadcast_to(given, (action_dim,))
+
+
+@dataclass(frozen=True)
+class Take:
+    """One attempt of an expert at episode `number`; `as_asked` is success in the requested mode."""
+
+    number: int
+    episode: Episode
+    success: bool
+    as_asked: bool
+
+
+def play(
+    env: BatchEnv,
+    make_expert: MakeExpert,
+    numbers: Sequence[int],
+    seed: int,
+    noise: Float[Array, " a"],
+    attempt: int = 0,
+) -> Iterator[Take]:
+    """Play the episodes of these numbers, whatever becomes of them, as many at once as there is room."""
+    room = env.capacity or len(numbers)
+    for first in range(0, len(numbers), room):
+        block = numbers[first : first + room]
+        episodes, success = _play(env, make_expert, block, seed, noise, attempt)
+        for number, episode, succeeds in zip(block, episodes, success.tolist(), strict=True):
+            yield Take(number, episode, succeeds, succeeds and episode.mode == number % env.modes)
+
+
 def _play(
-    env: BatchEnv, make_expert: MakeExpert, numbers: Sequence[int], seed: int, attempt: int
+    env: BatchEnv,
+    make_expert: MakeExpert,
+    numbers: Sequence[int],
+    seed: int,
+    noise: Float[Array, " a"],
+    attempt: int,
 ) -> tuple[list[Episode], Bool[Array, " n"]]:
-    """Play the episodes of these numbers together: each with the mode it took, and whether it succeeded."""
+    """Play these episodes together: each with the mode it took, and whether it succeeded."""
     seeds = [_episode_seed(seed, number, attempt) for number in numbers]
     expert = make_expert([number % env.modes for number in numbers], seeds)
+    disturb = _disturbance(seeds, noise)
     observation = env.reset(seeds)
     running = np.ones(len(seeds), dtype=bool)
     observations, actions, runnings = [], [], []
@@ -102,12 +148,22 @@ def _play(
         observations.append(observation)
         actions.append(action)
         runnings.append(running)
-        step = env.step(action)
+        step = env.step(disturb(action))
         observation, running = step.observation, ~step.done
     seen, acted, lengths = np.stack(observations, 1), np.stack(actions, 1), np.sum(runnings, axis=0)
     arrays = [{"observation": seen[i, :t], "action": acted[i, :t]} for i, t in enumerate(lengths)]
     modes = env.mode().tolist()
     return [Episode(*labelled) for labelled in zip(arrays, modes, seeds, strict=True)], step.success
+
+
+def _disturbance(
+    seeds: Sequence[int], noise: Float[Array, " a"]
+) -> Callable[[Float[Array, "n a"]], Float[Array, "n a"]]:
+    """Adds each episode's own noise to its action."""
+    if not noise.any():
+        return lambda action: action
+    rngs = [np.random.default_rng(np.random.SeedSequence(s, spawn_key=(NOISE_KEY,))) for s in seeds]
+    return lambda action: action + noise * np.stack([rng.standard_normal(len(noise)) for rng in rngs])
 
 
 def _episode_seed(seed: int, number: int, attempt: int) -> int:

@@ -1,7 +1,7 @@
 """What is kept of a rollout, and its files.
 
     FOLDER/episodes.jsonl   one strict JSON object per episode (no NaN), in the ledger's order
-    FOLDER/paths.npz        `path` (n, T_max + 1, 2) float32, metres, padded with NaN after an episode's end
+    FOLDER/paths.npz        `path` (n, T_max + 1, 2) float32, padded with NaN after an episode's end
 
 Both files are written beside their place and then moved there, so a reader sees old or new, never half.
 """
@@ -31,16 +31,17 @@ class EpisodeResult:
         episode: Number in the ledger.
         start: Group of episodes with the same initial state.
         initial_state: First observation.
+        score: The task's own, 1 or 0 where success is all there is.
         mode: Which way it went, or -1 if undecided.
         steps: Control steps executed.
-        path_length_m: Length of the path of actual positions.
+        path_length_m: Length of the path of actual positions; None where its unit is no metre.
         jerk_m_s3: Mean norm of the third derivative of the commanded position, that is of the sum of the
-            actions (position increments) sent; None below three actions.
+            position increments sent; None below three actions, or where they are no increments in metres.
         boundary_jump: See `metrics.boundary_jump`; None where it is undefined.
         latency_ms: Mean over replannings of the policy's time per row of a batched call: a throughput,
             not the latency of a single call.
         experts: Expert committed at each replanning; empty for policies without experts.
-        path: Actual positions, metres, the first one before any action.
+        path: Actual positions, metres or the task's unit of length, the first one before any action.
     """
 
     episode: int
@@ -49,10 +50,11 @@ class EpisodeResult:
     policy_seed: int
     initial_state: tuple[float, ...]
     success: bool
+    score: float
     mode: int
     steps: int
     duration_s: float
-    path_length_m: float
+    path_length_m: float | None
     jerk_m_s3: float | None
     boundary_jump: float | None
     latency_ms: float
@@ -121,6 +123,8 @@ def _parse(line: str, place: str) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{place}: not a JSON object: {error}") from error
     names = {f.name for f in fields(EpisodeResult)} - {"path"}
+    if isinstance(row, dict) and row.get("success") in (False, True):
+        row.setdefault("score", float(row["success"]))  # results of before tasks had scores
     if not isinstance(row, dict) or set(row) != names:
         difference = sorted(names ^ set(row)) if isinstance(row, dict) else type(row).__name__
         raise ValueError(f"{place}: keys differ from an episode's: {difference}")
@@ -141,8 +145,10 @@ def _fits(name: str, value: object) -> bool:
     if name in ("initial_state", "experts"):
         allowed = (int,) if name == "experts" else (int, float)
         return isinstance(value, list) and all(type(v) in allowed for v in value)
-    if name in ("jerk_m_s3", "boundary_jump") and value is None:
+    if name in ("path_length_m", "jerk_m_s3", "boundary_jump") and value is None:
         return True
+    if name == "score":
+        return isinstance(value, int | float) and type(value) is not bool
     if name in ("duration_s", "path_length_m", "jerk_m_s3", "boundary_jump", "latency_ms"):
         return isinstance(value, int | float) and type(value) is not bool and value >= 0
     return isinstance(value, int) and type(value) is not bool and value >= (-1 if name == "mode" else 0)

@@ -2,34 +2,23 @@
 
     for each row of the ledger: start from start_seed, randomness of the policy from policy_seed
 
-All episodes run together in one batch of environments; the outcome of one does not depend on the others
-(see `receding`), so a ledger's order, subset or length change nothing.
+As many episodes run together as the environment has room for; the outcome of one does not depend on the
+others (see `receding`), so a ledger's order, subset or length change nothing.
 """
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from stillhand.datasets.schema import Array
-from stillhand.envs.base import BatchEnv, Policy
+from stillhand.envs.base import Policy, PositionEnv
 from stillhand.envs.ledger import Ledger, Row
 from stillhand.envs.metrics import boundary_jump, jerk
 from stillhand.envs.receding import Plan, RecedingHorizon
 from stillhand.envs.results import EpisodeResult
 
 BATCH_ROWS = 64
-
-
-@runtime_checkable
-class PositionEnv(BatchEnv, Protocol):
-    """Environments whose observation holds a planar position and whose actions are its increments."""
-
-    @property
-    def position_columns(self) -> slice:
-        """Columns of the observation with the actual x, y in metres."""
-        ...
 
 
 class _Trace:
@@ -69,11 +58,28 @@ def rollout(
     Raises:
         ValueError: On a bad horizon, or a chunk of wrong shape or with non-finite actions.
     """
-    rngs = [np.random.default_rng(row.policy_seed) for row in ledger.rows]
-    episodes = [row.episode for row in ledger.rows]
+    played: list[EpisodeResult] = []
+    room = env.capacity or len(ledger.rows)
+    for first in range(0, len(ledger.rows), room):
+        rows = ledger.rows[first : first + room]
+        played += _play(env, policy, rows, action_horizon, batch_rows, progress)
+    return played
+
+
+def _play(
+    env: PositionEnv,
+    policy: Policy,
+    rows: Sequence[Row],
+    action_horizon: int,
+    batch_rows: int,
+    progress: Callable[[int], None] | None,
+) -> list[EpisodeResult]:
+    """Play these rows together."""
+    rngs = [np.random.default_rng(row.policy_seed) for row in rows]
+    episodes = [row.episode for row in rows]
     controller = RecedingHorizon(policy, action_horizon, batch_rows, episodes, rngs)
-    trace = _Trace(env.reset([row.start_seed for row in ledger.rows]))
-    running = np.ones(len(ledger.rows), dtype=bool)
+    trace = _Trace(env.reset([row.start_seed for row in rows]))
+    running = np.ones(len(rows), dtype=bool)
     while running.any():
         action = controller.act(trace.observations[-1], running)
         if controller.plan is not None:
@@ -85,15 +91,15 @@ def rollout(
         if progress is not None:
             progress(int((running & step.done).sum()))
         running = ~step.done
-    return _results(env, ledger, trace, step.success, action_horizon)
+    return _results(env, rows, trace, step.success, action_horizon)
 
 
 def _results(
-    env: PositionEnv, ledger: Ledger, trace: _Trace, success: Bool[Array, " n"], action_horizon: int
+    env: PositionEnv, rows: Sequence[Row], trace: _Trace, success: Bool[Array, " n"], action_horizon: int
 ) -> list[EpisodeResult]:
     observations, actions = np.stack(trace.observations, axis=1), np.stack(trace.actions, axis=1)
     lengths = np.sum(trace.running, axis=0)
-    modes = env.mode()
+    modes, scores = env.mode(), env.score()
     return [
         _result(
             env,
@@ -102,11 +108,12 @@ def _results(
             actions[i, : lengths[i]],
             success=bool(success[i]),
             mode=int(modes[i]),
+            score=float(scores[i]),
             latencies_ms=trace.latencies[i],
             experts=trace.experts[i],
             action_horizon=action_horizon,
         )
-        for i, row in enumerate(ledger.rows)
+        for i, row in enumerate(rows)
     ]
 
 
@@ -118,14 +125,14 @@ def _result(
     *,
     success: bool,
     mode: int,
+    score: float,
     latencies_ms: list[float],
     experts: list[int],
     action_horizon: int,
 ) -> EpisodeResult:
     """Everything that is kept of one episode."""
     path = observations[:, env.position_columns].astype(np.float32)
-    # The commanded position relative to the start: actions are its increments.
-    command = np.concatenate([np.zeros((1, actions.shape[1])), np.cumsum(actions, axis=0, dtype=np.float64)])
+    steps_m = env.displacement_m(actions)
     return EpisodeResult(
         episode=row.episode,
         start=row.start,
@@ -133,13 +140,24 @@ def _result(
         policy_seed=row.policy_seed,
         initial_state=tuple(float(value) for value in observations[0]),
         success=success,
+        score=score,
         mode=mode,
         steps=len(actions),
         duration_s=len(actions) / env.spec.control_hz,
-        path_length_m=float(np.linalg.norm(np.diff(path.astype(np.float64), axis=0), axis=1).sum()),
-        jerk_m_s3=jerk(command, env.spec.control_hz),
+        path_length_m=None if steps_m is None else _length(path),
+        jerk_m_s3=None if steps_m is None else jerk(_commanded(steps_m), env.spec.control_hz),
         boundary_jump=boundary_jump(actions, action_horizon),
         latency_ms=float(np.mean(latencies_ms)),
         experts=tuple(experts),
         path=path,
     )
+
+
+def _length(path: Float[Array, "t_plus_1 2"]) -> float:
+    return float(np.linalg.norm(np.diff(path.astype(np.float64), axis=0), axis=1).sum())
+
+
+def _commanded(steps_m: Float[Array, "t d"]) -> Float[Array, "t_plus_1 d"]:
+    """The commanded position relative to the start."""
+    total: Array = np.cumsum(steps_m, axis=0, dtype=np.float64)
+    return np.concatenate([np.zeros((1, steps_m.shape[1])), total])

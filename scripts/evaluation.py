@@ -11,9 +11,10 @@ import numpy as np
 from stillhand.core.checkpoint import Card, write_text
 from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.avoiding import Avoiding
+from stillhand.envs.base import PositionEnv
 from stillhand.envs.ledger import Ledger
 from stillhand.envs.results import write_results
-from stillhand.envs.rollout import BATCH_ROWS, PositionEnv, rollout
+from stillhand.envs.rollout import BATCH_ROWS, rollout
 from stillhand.policies import checkpoint as policies
 from stillhand.policies.base import ChunkPolicy
 from stillhand.policies.mixture import MixturePolicy

@@ -17,8 +17,8 @@ from jaxtyping import Float
 
 from stillhand.core.checkpoint import write_text
 from stillhand.datasets.schema import Array
+from stillhand.envs.base import PositionEnv
 from stillhand.envs.metrics import latency_percentiles
-from stillhand.envs.rollout import PositionEnv
 from stillhand.scripts.evaluation import Controller, warm
 from stillhand.scripts.stage import device
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from stillhand.core.construct import allow, construct
 from stillhand.envs.avoiding import Avoiding
+from stillhand.envs.base import PositionEnv
 from stillhand.envs.experts import AvoidingExpert
 from stillhand.envs.record import MakeExpert
-from stillhand.envs.rollout import PositionEnv
 
 ALLOWED = allow([Avoiding, AvoidingExpert])
 

@@ -78,3 +78,38 @@ def test_gives_up_on_a_broken_expert(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refuses_bad_input(episodes: int, seed: int) -> None:
     with pytest.raises(ValueError, match="need episodes >= 1 and seed >= 0"):
         record(Avoiding(), AvoidingExpert, episodes, seed)
+
+
+def test_noise_is_executed_and_not_recorded() -> None:
+    plain, disturbed = (record(Avoiding(), AvoidingExpert, 2, 0, noise=noise) for noise in (0.0, (0.001, 0)))
+    for seeds in zip(plain.episodes, disturbed.episodes, strict=True):
+        assert seeds[0].seed == seeds[1].seed
+    episode, env = disturbed.episodes[0], Avoiding()
+    rng = np.random.default_rng(np.random.SeedSequence(episode.seed, spawn_key=(3,)))
+    observation = env.reset([episode.seed])
+    for seen, action in zip(episode.arrays["observation"], episode.arrays["action"], strict=True):
+        np.testing.assert_array_equal(observation[0], seen)
+        step = env.step(action[None] + [0.001, 0] * rng.standard_normal((1, 2)))
+        observation = step.observation
+    assert step.success[0]
+
+
+class Narrow(Avoiding):
+    """Room for two episodes."""
+
+    capacity = 2
+
+    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+        assert len(seeds) <= 2
+        return super().reset(seeds)
+
+
+def test_room_for_few_episodes_changes_nothing() -> None:
+    for a, b in zip(*(record(e, AvoidingExpert, 5, 0).episodes for e in (Avoiding(), Narrow())), strict=True):
+        np.testing.assert_array_equal(a.arrays["observation"], b.arrays["observation"])
+
+
+@pytest.mark.parametrize("noise", [-0.1, (0.1, 0.1, 0.1), float("nan")])
+def test_refuses_bad_noise(noise: float | tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="noise must be one number or 2, none negative"):
+        record(Avoiding(), AvoidingExpert, 1, 0, noise=noise)

@@ -19,6 +19,7 @@ def result(episode: int, steps: int) -> EpisodeResult:
         policy_seed=episode,
         initial_state=(0.5, -0.28, 0.5, -0.28),
         success=episode % 2 == 0,
+        score=0.5,
         mode=episode - 1,
         steps=steps,
         duration_s=steps * 0.035,
@@ -125,3 +126,11 @@ def test_refuses_a_truncated_archive(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"paths.npz: no readable array"):
         read_results(tmp_path)
+
+
+def test_a_score_of_before_there_were_scores_is_success(tmp_path: Path) -> None:
+    write_results(tmp_path, RESULTS)
+    rows = [json.loads(line) for line in (tmp_path / "episodes.jsonl").read_text().splitlines()]
+    old = [{key: value for key, value in row.items() if key != "score"} for row in rows]
+    (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert [result.score for result in read_results(tmp_path)] == [1.0, 0.0, 1.0]

@@ -115,3 +115,18 @@ def test_experts_are_listed_per_replanning(toy_policy: Any) -> None:
 def test_refuses_a_horizon_the_policy_does_not_plan(toy_policy: Any) -> None:
     with pytest.raises(ValueError, match="action_horizon <= prediction_horizon, got 9"):
         rollout(Avoiding(), toy_policy, LEDGER, 9)
+
+
+class Narrow(Avoiding):
+    """Room for five episodes."""
+
+    capacity = 5
+
+    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+        assert len(seeds) <= 5
+        return super().reset(seeds)
+
+
+def test_room_for_few_episodes_changes_nothing(toy_policy: Any) -> None:
+    pair = zip(*(rollout(env, toy_policy, LEDGER, 4, 16) for env in (Avoiding(), Narrow())), strict=True)
+    assert all(same(whole, blockwise) for whole, blockwise in pair)

@@ -78,7 +78,7 @@ def _episode(fake: Fake, row: Any, rng: np.random.Generator) -> EpisodeResult:
     path = path if success else path[: STEPS // 2]
     experts = tuple(int(k) for k in rng.integers(0, fake.experts, 5)) if fake.experts else ()
     return EpisodeResult(
-        **vars(row), initial_state=(*start.tolist(), *start.tolist()), success=success,
+        **vars(row), initial_state=(*start.tolist(), *start.tolist()), success=success, score=float(success),
         mode=fake.mode(i) if success else -1, steps=len(path) - 1,
         duration_s=0.035 * (len(path) - 1), path_length_m=0.7,
         jerk_m_s3=None, boundary_jump=1.0,
