@@ -9,7 +9,7 @@ that is executed but not recorded shows how to come back from where a policy's o
 (DART, Laskey et al. 2017, arXiv 1703.09327).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -51,6 +51,16 @@ class Recording:
     other_mode: int
 
 
+@dataclass(frozen=True)
+class Take:
+    """One attempt of an expert at episode `number`; `as_asked` is success in the requested mode."""
+
+    number: int
+    episode: Episode
+    success: bool
+    as_asked: bool
+
+
 def record(
     env: BatchEnv,
     make_expert: MakeExpert,
@@ -71,14 +81,32 @@ def record(
     Raises:
         ValueError: If episodes < 1, seed < 0 or a noise is negative; or an episode fails `ATTEMPTS` times.
     """
-    if episodes < 1 or seed < 0:
-        raise ValueError(f"need episodes >= 1 and seed >= 0, got {episodes} and {seed}")
-    spread = _checked_noise(noise, env.spec.action_dim)
+    spread = checked_noise(noise, env.spec.action_dim)
+    check_recording(episodes, seed)
+    return keep(
+        lambda numbers, i: play(env, make_expert, numbers, seed, spread, i), env.modes, episodes, progress
+    )
+
+
+def keep(
+    takes: Callable[[Sequence[int], int], Iterable[Take]],
+    modes: int,
+    episodes: int,
+    progress: Callable[[int], None] | None = None,
+) -> Recording:
+    """Take every episode again until it succeeds in the requested mode.
+
+    Args:
+        takes: (numbers of the episodes still missing, attempt) -> one take of each, in any order.
+        modes: Of the task.
+
+    Raises:
+        ValueError: If an episode fails `ATTEMPTS` times.
+    """
     kept: dict[int, Episode] = {}
     failed = other_mode = 0
     for attempt in range(ATTEMPTS):
-        pending = [i for i in range(episodes) if i not in kept]
-        for take in play(env, make_expert, pending, seed, spread, attempt):
+        for take in takes([i for i in range(episodes) if i not in kept], attempt):
             failed += not take.success
             other_mode += take.success and not take.as_asked
             if take.as_asked:
@@ -89,26 +117,23 @@ def record(
             return Recording(tuple(kept[i] for i in range(episodes)), failed, other_mode)
     first = next(i for i in range(episodes) if i not in kept)
     raise ValueError(
-        f"the expert failed in all {ATTEMPTS} attempts at episode {first} (mode {first % env.modes}); "
+        f"the expert failed in all {ATTEMPTS} attempts at episode {first} (mode {first % modes}); "
         f"{len(kept)} of {episodes} episodes succeeded"
     )
 
 
-def _checked_noise(noise: Sequence[float | int] | float, action_dim: int) -> Float[Array, " a"]:
+def check_recording(episodes: int, seed: int) -> None:
+    """Raise a ValueError if there is nothing to record, or for a negative seed."""
+    if episodes < 1 or seed < 0:
+        raise ValueError(f"need episodes >= 1 and seed >= 0, got {episodes} and {seed}")
+
+
+def checked_noise(noise: Sequence[float | int] | float, action_dim: int) -> Float[Array, " a"]:
+    """The noise of every number of an action; a ValueError for a negative one or a wrong count."""
     given = np.asarray(noise, dtype=np.float64)
     if given.shape not in ((), (action_dim,)) or not (given >= 0).all():
         raise ValueError(f"noise must be one number or {action_dim}, none negative, got {noise}")
     return np.broadcast_to(given, (action_dim,))
-
-
-@dataclass(frozen=True)
-class Take:
-    """One attempt of an expert at episode `number`; `as_asked` is success in the requested mode."""
-
-    number: int
-    episode: Episode
-    success: bool
-    as_asked: bool
 
 
 def play(

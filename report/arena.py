@@ -1,18 +1,45 @@
-"""The table of `avoiding` as the figures draw it.
+"""The table of a task as the figures draw it, seen from above.
 
-Mode colours follow the tree of decisions: the gap of the last row sets the hue, the side of the first row
-turns it a little, the gap of the middle row sets the lightness. Ways that end together look related.
+In `avoiding` similar colours are similar paths: hue by the gap in the last row, turned a little by the side
+of the first row, and lightness by the gap in the middle row. A task without a drawing of its own is framed
+by its paths.
 """
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Float
+
+from stillhand.datasets.schema import Array
 from stillhand.envs import avoiding
 from stillhand.report.maps import Arena
-from stillhand.report.style import Colour, oklch
+from stillhand.report.style import Colour, colours, oklch
 
 LIGHTNESS = (0.44, 0.60, 0.76)  # by the gap of the middle row
 HUES_DEG = (30.0, 120.0, 205.0, 290.0)  # by the gap of the last row
 TURN_DEG = 38.0  # by the side of the first row
+MARGIN = 0.06  # of the larger side, around the paths of a task without a drawing
+
+
+def arena_of(task: str, modes: int, paths: Sequence[Float[Array, "_ 2"]]) -> Arena:
+    """The task's drawing, or a frame around its demonstrated paths.
+
+    Args:
+        task: Name of the task.
+        modes: Number of its modes.
+        paths: Positions of the demonstrations.
+    """
+    return avoiding_arena() if task == "avoiding" else framed(modes, paths)
+
+
+def framed(modes: int, paths: Sequence[Float[Array, "_ 2"]]) -> Arena:
+    """An empty table as large as the paths."""
+    points = np.concatenate(paths).astype(float)
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = MARGIN * max(float((high - low).max()), 1e-6)
+    limits = (low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin)
+    left, right, bottom, top = (float(value) for value in limits)
+    return Arena((left, right, bottom, top), tuple(colours(modes)), legend="seen from above")
 
 
 def avoiding_arena() -> Arena:
@@ -21,12 +48,14 @@ def avoiding_arena() -> Arena:
     (left, right), (bottom, top) = avoiding.WORKSPACE_M
     (x, y), (dx, dy) = avoiding.START_M, avoiding.START_JITTER_M
     return Arena(
+        limits=(left, right, bottom, top),
+        mode_colours=tuple(_colour(*mode) for mode in gaps),
         obstacles=tuple((float(ox), float(oy), float(radius)) for ox, oy, radius in avoiding.OBSTACLES),
         rod_radius=avoiding.ROD_RADIUS_M,
         start=(x - dx, x + dx, y - dy, y + dy),
         finish_y=avoiding.GOAL_Y_M,
-        limits=(left, right, bottom, top),
-        mode_colours=tuple(_colour(*mode) for mode in gaps),
+        legend="dark discs are the obstacles at their true radius, thin rings the distance at which the rod "
+        "touches them; shaded: the starts; dashed line: the finish",
     )
 
 

@@ -17,8 +17,9 @@ COLUMNS = (
 DEFINITIONS = (
     (
         "Success",
-        "Rollouts that crossed the finish line without touching an obstacle, of all rollouts, with "
-        "the 95 % Wilson interval. It covers the randomness of rollouts, not that of training.",
+        "Rollouts that met the task's own criterion (avoiding: crossed the finish line without touching "
+        "an obstacle), of all rollouts, with the 95 % Wilson interval. It covers the randomness of "
+        "rollouts, not that of training.",
     ),
     (
         "Difference to the teacher",
@@ -36,7 +37,7 @@ DEFINITIONS = (
     ),
     (
         "Modes",
-        "Distinct ways through the obstacles among all successful rollouts. For avoiding: 2 sides of "
+        "Distinct ways of solving the task among all successful rollouts. For avoiding: 2 sides of "
         "the first row, 3 gaps of the second, 4 of the third, 24 in all.",
     ),
     (

@@ -43,9 +43,31 @@ def success_and_diversity(rows: Sequence[Row], reference: str) -> Picture:
     return to_svg(figure, "Success against mode entropy: " + "; ".join(map(_in_words, rows)))
 
 
+def success(rows: Sequence[Row], reference: str) -> Picture:
+    """Success with its Wilson interval, one line per controller: for tasks with one mode.
+
+    Args:
+        rows: `controllers` of the summary.
+        reference: Name of the teacher, drawn in its own colour.
+    """
+    with style():
+        figure = Figure(figsize=(7.2, 0.8 + 0.26 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        for y, row in enumerate(rows):
+            colour = REFERENCE if row["name"] == reference else ACCENT
+            axes.plot([row["success"]["low"], row["success"]["high"]], [y, y], color=colour, lw=1.4)
+            axes.plot(_rate(row), y, "o", color=colour, ms=5, mec="white", mew=0.8)
+        axes.set_yticks(range(len(rows)), [str(row["name"]) for row in rows])
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.5, -0.5))
+        axes.set_xlabel("success, 95 % Wilson interval")
+    return to_svg(figure, "Success: " + "; ".join(map(_in_words, rows)))
+
+
 def _in_words(row: Row) -> str:
-    success = row["success"]
-    return f"{row['name']} {success['k']} of {success['n']}, entropy {row['mode_entropy']:.2f}"
+    success, entropy = row["success"], row["mode_entropy"]
+    diversity = "" if entropy is None else f", entropy {entropy:.2f}"
+    return f"{row['name']} {success['k']} of {success['n']}{diversity}"
 
 
 def _rate(row: Row) -> float:

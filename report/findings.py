@@ -114,6 +114,8 @@ def _record(row: Row, name: bool = True) -> str:
 
 
 def _diversity(row: Row, teacher: Row, modes: int) -> str:
+    if row["mode_entropy"] is None:
+        return "The task has one mode"
     return (
         f"Conditional mode entropy {row['mode_entropy']:.2f} against {teacher['mode_entropy']:.2f}, "
         f"{row['modes_reached']} against {teacher['modes_reached']} of {modes} modes"
@@ -129,7 +131,8 @@ def _speed(row: Row, teacher: Row) -> str:
 
 
 def _is_collapsed(row: Row) -> bool:
-    return bool(_rate(row) >= SUCCEEDS and row["mode_entropy"] < COLLAPSED_ENTROPY)
+    entropy = row["mode_entropy"]
+    return bool(_rate(row) >= SUCCEEDS and entropy is not None and entropy < COLLAPSED_ENTROPY)
 
 
 def _collapse(row: Row, modes: int) -> str:
@@ -141,16 +144,19 @@ def _collapse(row: Row, modes: int) -> str:
 
 def _matches(row: Row, own: Row, difference: tuple[float, float, float]) -> bool:
     """Whether the student is not shown to succeed more often, and is not more diverse either."""
-    return bool(difference[1] <= 0 and row["mode_entropy"] >= own["mode_entropy"] - SAME_ENTROPY)
+    entropy = row["mode_entropy"]
+    as_diverse = entropy is None or entropy >= own["mode_entropy"] - SAME_ENTROPY
+    return bool(difference[1] <= 0 and as_diverse)
 
 
 def _equal(row: Row, own: Row, difference: tuple[float, float, float]) -> str:
     value, low, high = difference
     verb = "does better than" if high < 0 else "ties with"
+    entropy = row["mode_entropy"]
+    diversity = "" if entropy is None else f", entropy {entropy:.3f} against {own['mode_entropy']:.3f}"
     return (
         f"{row['name']} {verb} {own['name']}: {_record(row, name=False)}, {own['name']} minus {row['name']} "
-        f"{points(value)} points ({points(low)} to {points(high)}), "
-        f"entropy {row['mode_entropy']:.3f} against {own['mode_entropy']:.3f}."
+        f"{points(value)} points ({points(low)} to {points(high)}){diversity}."
     )
 
 

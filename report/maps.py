@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from stillhand.datasets.schema import Array
 from stillhand.report.style import FAILED, INK, MUTED, OBSTACLE, RULE, Colour, Picture, style, to_svg
@@ -26,23 +27,27 @@ COLUMNS = 5
 
 @dataclass(frozen=True)
 class Arena:
-    """What stands on the table, in metres.
+    """What stands on the table, in metres or the task's own unit.
 
     Args:
+        limits: (x low, x high, y low, y high) of the drawn area.
+        mode_colours: One colour per mode.
         obstacles: (x, y, radius) of every cylinder.
         rod_radius: Contact is where the rod's centre comes this close to an obstacle's rim.
         start: (x low, x high, y low, y high) of the start region.
         finish_y: Height of the finish line.
-        limits: (x low, x high, y low, y high) of the drawn area.
-        mode_colours: One colour per mode.
+        legend: What the drawn shapes are, in words.
+        unit: Of all lengths.
     """
 
-    obstacles: tuple[tuple[float, float, float], ...]
-    rod_radius: float
-    start: tuple[float, float, float, float]
-    finish_y: float
     limits: tuple[float, float, float, float]
     mode_colours: tuple[Colour, ...]
+    obstacles: tuple[tuple[float, float, float], ...] = ()
+    rod_radius: float = 0.0
+    start: tuple[float, float, float, float] | None = None
+    finish_y: float | None = None
+    legend: str = ""
+    unit: str = "m"
 
     def draw(self, axes: Axes) -> None:
         """Obstacles, start region, finish line and nothing else."""
@@ -50,9 +55,11 @@ class Arena:
         axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[])
         axes.spines[:].set_visible(True)
         axes.spines[:].set_color(RULE)
-        x0, x1, y0, y1 = self.start
-        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fc="#e4ebf3", ec=MUTED, lw=0.5, zorder=1))
-        axes.plot([left, right], [self.finish_y] * 2, color=INK, lw=0.8, ls=(0, (5, 2)), zorder=1)
+        if self.start is not None:
+            x0, x1, y0, y1 = self.start
+            axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fc="#e4ebf3", ec=MUTED, lw=0.5, zorder=1))
+        if self.finish_y is not None:
+            axes.plot([left, right], [self.finish_y] * 2, color=INK, lw=0.8, ls=(0, (5, 2)), zorder=1)
         for x, y, radius in self.obstacles:
             axes.add_patch(Circle((x, y), radius + self.rod_radius, fc="none", ec=OBSTACLE, lw=0.4, zorder=4))
             axes.add_patch(Circle((x, y), radius, fc=OBSTACLE, ec="white", lw=0.4, zorder=4))
@@ -60,9 +67,9 @@ class Arena:
     def rule(self, axes: Axes) -> None:
         """Axis labels and numbers, for the one map that carries the scale."""
         left, right, bottom, top = self.limits
-        axes.set_xticks([tick for tick in (0.3, 0.5, 0.7) if left <= tick <= right])
-        axes.set_yticks([tick for tick in (-0.2, 0.0, 0.2) if bottom <= tick <= top])
-        axes.set(xlabel="x (m)", ylabel="y (m)")
+        axes.set_xticks([tick for tick in MaxNLocator(3).tick_values(left, right) if left <= tick <= right])
+        axes.set_yticks([tick for tick in MaxNLocator(3).tick_values(bottom, top) if bottom <= tick <= top])
+        axes.set(xlabel=f"x ({self.unit})", ylabel=f"y ({self.unit})")
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ def trajectories(maps: Sequence[Map], arena: Arena) -> Picture:
         for axes in grid[len(maps) :]:
             axes.set_axis_off()
         _key(figure.add_axes((0.05, 0, 0.94, 0.42 / height)), arena)
-    return to_svg(figure, "Paths over the obstacles: " + "; ".join(f"{m.title}: {m.note}" for m in maps))
+    return to_svg(figure, "Paths: " + "; ".join(f"{m.title}: {m.note}" for m in maps))
 
 
 def _draw(axes: Axes, panel: Map, arena: Arena) -> None:

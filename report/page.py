@@ -26,7 +26,7 @@ from matplotlib.colors import to_rgb
 from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.schema import Array
 from stillhand.report import figures
-from stillhand.report.arena import avoiding_arena
+from stillhand.report.arena import arena_of
 from stillhand.report.contents import Contents, load_contents
 from stillhand.report.definitions import COLUMNS, DEFINITIONS
 from stillhand.report.findings import findings, headline, percent, pick_student, points, title
@@ -47,7 +47,7 @@ class Demonstrations:
     """What the controllers were trained on.
 
     Args:
-        paths: (T, 2) positions of every episode, metres.
+        paths: (T, 2) positions of every episode.
         modes: Mode of every episode.
         fingerprint: Of the dataset, as the controllers' cards name it.
     """
@@ -57,14 +57,17 @@ class Demonstrations:
     fingerprint: str
 
     @classmethod
-    def read(cls, path: Path) -> "Demonstrations":
-        """From an EpisodeStore of `avoiding`, whose observations hold the actual x, y in columns 2 and 3.
+    def read(cls, path: Path, columns: Sequence[int]) -> "Demonstrations":
+        """From an EpisodeStore.
+
+        Args:
+            columns: The first and the one behind the last column of its observations with the actual x, y.
 
         Raises:
             ValueError: If it is no such store, empty or damaged.
         """
         loaded = EpisodeStore.open(path).load()
-        paths = np.split(loaded.observation[:, 2:4], loaded.episode_ends[:-1])
+        paths = np.split(loaded.observation[:, slice(*columns)], loaded.episode_ends[:-1])
         return cls(paths, loaded.modes.tolist(), loaded.fingerprint)
 
     def __post_init__(self) -> None:
@@ -165,6 +168,7 @@ def rollout_part(
     rows = summary["controllers"]
     student = student or pick_student(rows, run.reference)
     clip, no_video = _clip(run, student) if video else (None, "not asked for")
+    pictures = _pictures(run, summary, demonstrations)
     return {
         "title": title(summary, student),
         "headline": headline(summary, student),
@@ -172,20 +176,24 @@ def rollout_part(
         "student": student,
         "columns": COLUMNS,
         "definitions": DEFINITIONS,
-        "pictures": _pictures(run, rows, demonstrations),
+        "pictures": pictures,
         "video": clip,
         "no_video": no_video,
         "provenance": _provenance(run, summary),
     }
 
 
-def _pictures(run: Run, rows: Sequence[dict[str, Any]], demonstrations: Demonstrations) -> dict[str, Any]:
-    arena = avoiding_arena()
+def _pictures(run: Run, summary: dict[str, Any], demonstrations: Demonstrations) -> dict[str, Any]:
+    rows = summary["controllers"]
+    arena = arena_of(summary["task"], run.modes, demonstrations.paths)
     samples = {name: timing.samples for name, timing in run.latency.items()}
     timed = any(row["latency_ms"]["p50"] is not None for row in rows)
     return {
+        "legend": arena.legend,
         "trajectories": trajectories(panels(run, rows, demonstrations), arena),
-        "success": figures.success_and_diversity(rows, run.reference),
+        "success": (figures.success if run.modes == 1 else figures.success_and_diversity)(
+            rows, run.reference
+        ),
         "mixtures": [(name, mixture_map(m, arena, name)) for name, m in run.mixtures.items()],
         "latency": figures.latency(rows, samples, run.reference) if timed else None,
     }
@@ -199,21 +207,24 @@ def panels(run: Run, rows: Sequence[dict[str, Any]], demonstrations: Demonstrati
 
 def _demonstrated(demonstrations: Demonstrations) -> Map:
     modes = np.array(demonstrations.modes)
-    note = f"{len(modes)} episodes · {len(np.unique(modes))} modes"
+    note = f"{len(modes)} episodes"
+    if (seen := len(np.unique(modes[modes >= 0]))) > 1:
+        note += f" · {seen} modes"
     return Map("demonstrations", note, pad_paths(demonstrations.paths), modes, np.ones(len(modes), bool))
 
 
 def _rolled_out(controller: Controller, row: dict[str, Any]) -> Map:
-    note = (
-        f"{percent(row['success']['k'] / row['success']['n'])} · entropy {row['mode_entropy']:.2f}"
-        f" · {row['modes_reached']} modes"
-    )
+    note = percent(row["success"]["k"] / row["success"]["n"])
+    if row["mode_entropy"] is not None:
+        note += f" · entropy {row['mode_entropy']:.2f} · {row['modes_reached']} modes"
     paths = pad_paths([result.path for result in controller.results])
     return Map(controller.card.name, note, paths, controller.mode, controller.success)
 
 
 def _clip(run: Run, student: str | None) -> tuple[Video | None, str]:
     """The clip, or the reason why there is none."""
+    if run.controllers[0].card.task != "avoiding":
+        return None, "only rollouts of avoiding are filmed"
     shown = [c for c in run.controllers if c.card.name in (run.reference, student)]
     if len(shown) < 2:
         return None, "there is only one controller"
@@ -225,7 +236,7 @@ def _clip(run: Run, student: str | None) -> tuple[Video | None, str]:
 
 
 def _cast(controller: Controller) -> Cast:
-    inks = avoiding_arena().mode_colours
+    inks = arena_of(controller.card.task, controller.card.modes, []).mode_colours
     colours = [inks[r.mode] if r.success and r.mode >= 0 else to_rgb(FAILED) for r in controller.results]
     return Cast(controller.card.name, [result.path for result in controller.results], colours)
 

@@ -31,8 +31,15 @@ from stillhand.report.records import (
     take,
 )
 
-SHARED = ("task", "dataset", "action_horizon")  # fields of the card that all controllers of a run agree in
-LATER = ("baseline_of", "train_wall_seconds")  # fields that older cards lack
+SHARED = (
+    "task",
+    "modes",
+    "position_columns",
+    "dataset",
+    "action_horizon",
+)  # fields of the card that all controllers of a run agree in
+# Fields that older cards lack; all of those are of `avoiding`.
+LATER = {"baseline_of": None, "train_wall_seconds": None, "modes": 24, "position_columns": [2, 4]}
 METRICS = ("steps", "duration_s", "path_length_m", "jerk_m_s3", "boundary_jump", "latency_ms")
 
 
@@ -41,7 +48,8 @@ class Card:
     """What a controller is and how it came about; fields as in `controller.json`.
 
     `config` and `training_commit` belong to its training, `rollout` and `commit` to its rollouts; `dataset`
-    is the fingerprint of what it learnt from.
+    is the fingerprint of what it learnt from. `position_columns` are the first and the one behind the last
+    column of an observation that hold the position in the plane.
     """
 
     name: str
@@ -60,6 +68,8 @@ class Card:
     dataset: str
     device: str | None
     task: str
+    modes: int
+    position_columns: Sequence[int]
     seed: int
     baseline_of: str | None
 
@@ -85,6 +95,11 @@ class Controller:
     def mode(self) -> Int[Array, " n"]:
         """Which way each episode went, -1 for none."""
         return np.array([result.mode for result in self.results])
+
+    @property
+    def score(self) -> Float[Array, " n"]:
+        """The task's own score of each episode."""
+        return np.array([result.score for result in self.results])
 
     @property
     def experts(self) -> Int[Array, " c"]:
@@ -117,6 +132,16 @@ class Run:
     mixtures: Mapping[str, Mixture]
     ledger: Ledger
 
+    @property
+    def modes(self) -> int:
+        """Distinct ways to solve the task."""
+        return self.controllers[0].card.modes
+
+    @property
+    def scored(self) -> bool:
+        """Whether the task has a score that is more than success."""
+        return any((c.score != c.success).any() for c in self.controllers)
+
 
 def load_run(folder: Path, reference: str) -> Run:
     """Read and check a run directory.
@@ -145,6 +170,18 @@ def load_run(folder: Path, reference: str) -> Run:
     }
     found = {name: mixture for name, mixture in mixtures.items() if mixture is not None}
     return Run(reference, tuple(controllers), latency, note, found, ledger)
+
+
+def position_columns(folder: Path) -> Sequence[int]:
+    """Where the observations of a run's task hold the position, as its first controller's card says.
+
+    Raises:
+        RunError: If there is no readable card.
+    """
+    cards = sorted((folder / "rollouts").glob("*/controller.json"))
+    if not cards:
+        raise RunError(f"{folder / 'rollouts' / '*' / 'controller.json'}: missing")
+    return _read_card(cards[0]).position_columns
 
 
 def _rank(reference: str) -> Callable[[Controller], tuple[bool, bool, str]]:
@@ -181,12 +218,13 @@ def _read_card(path: Path) -> Card:
     kinds: dict[str, Kinds] = {
         **dict.fromkeys(("name", "method", "task", "dataset"), TEXT),
         **dict.fromkeys(("checkpoint", "command", "commit", "training_commit", "device"), TEXT + NULL),
-        **dict.fromkeys(("calls", "parameters", "action_horizon", "seed"), WHOLE),
+        **dict.fromkeys(("calls", "parameters", "action_horizon", "seed", "modes"), WHOLE),
         **dict.fromkeys(("train_seconds", "train_wall_seconds"), NUMBER + NULL),
         **dict.fromkeys(("config", "rollout"), OBJECT),
+        "position_columns": LIST,
         "baseline_of": TEXT + NULL,
     }
-    record = {**dict.fromkeys(LATER), **record}
+    record = {**LATER, **record}
     fields = {name: take(record, name, kind, where) for name, kind in kinds.items()}
     if fields["name"] != path.parent.name:
         raise RunError(f"{where}: name={fields['name']!r}, expected {path.parent.name!r} as the folder says")

@@ -5,7 +5,7 @@
 
 Keys may be added behind the listed ones, never renamed or removed; what was not measured is null. Entropy
 is conditional on the start (mean over starts, bias-corrected), in units of log(modes): 0 for a
-deterministic policy.
+deterministic policy, null for a task with one mode.
 Intervals: Wilson 1927; for pairs Newcombe 1998, method 10; entropy: Chao, Wang and Jost 2013.
 """
 
@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from stillhand.envs.avoiding import MODES
 from stillhand.envs.metrics import (
     Estimate,
     conditional_entropy,
@@ -76,7 +75,7 @@ def summarize_run(run: Run) -> dict[str, Any]:
         "device": _common(card.device for card in cards),
         "controllers": [_row(run, controller) for controller in run.controllers],
         "reference": run.reference,
-        "modes": MODES,
+        "modes": run.modes,
         "episodes": len(run.controllers[0].results),
         "starts": len(np.unique(run.controllers[0].start)),
         "ledger_seed": run.ledger.seed,
@@ -169,8 +168,8 @@ def _common(values: Iterable[str | None]) -> str | None:
 
 def _row(run: Run, controller: Controller) -> dict[str, Any]:
     card, success, mode = controller.card, controller.success, controller.mode
-    if mode.max() >= MODES:
-        raise RunError(f"{card.name}: an episode has mode {mode.max()}, expected -1..{MODES - 1}")
+    if mode.max() >= run.modes:
+        raise RunError(f"{card.name}: an episode has mode {mode.max()}, expected -1..{run.modes - 1}")
     k, n = int(success.sum()), len(success)
     low, high = wilson(k, n)
     difference = paired_difference(success, run.controllers[0].success)
@@ -184,7 +183,9 @@ def _row(run: Run, controller: Controller) -> dict[str, Any]:
         "parameters": card.parameters,
         "success": {"k": k, "n": n, "low": low, "high": high},
         "paired_vs_teacher": dict(zip(("difference", "low", "high"), difference, strict=True)),
-        "mode_entropy": conditional_entropy(controller.start, mode, success, MODES),
+        "mode_entropy": conditional_entropy(controller.start, mode, success, run.modes)
+        if run.modes > 1
+        else None,
         "modes_reached": modes_reached(mode, success),
         "latency_ms": {"p50": timing.p50 if timing else None, "p99": timing.p99 if timing else None},
         "train_seconds": card.train_seconds,
@@ -198,6 +199,7 @@ def _row(run: Run, controller: Controller) -> dict[str, Any]:
         "rollout": dict(card.rollout),
         "train_wall_seconds": card.train_wall_seconds,
         "noise": noise_of(card),
+        "score": float(controller.score.mean()),
     }
 
 
@@ -210,12 +212,13 @@ def noise_of(card: Card) -> float | None:
 
 
 def _diversity(run: Run, controller: Controller) -> dict[str, Any]:
-    """Further readings of diversity; those about experts are null without experts."""
+    """Further readings of diversity; null where there is one mode only, or no experts."""
+    modes, varied = run.modes, run.modes > 1
     mixture = run.mixtures.get(controller.card.name)
     usage = None if mixture is None else mixture.usage
     return {
-        "mode_entropy_pooled": pooled_entropy(controller.mode, controller.success, MODES),
-        "effective_modes": effective_modes(controller.start, controller.mode, controller.success, MODES),
+        "mode_entropy_pooled": pooled_entropy(controller.mode, controller.success, modes) if varied else None,
+        "effective_modes": effective_modes(controller.start, controller.mode, controller.success, modes),
         "experts": None if usage is None else len(usage),
         "dead_experts": None if usage is None else int((usage < 1 / (DEAD_FRACTION * len(usage))).sum()),
     }

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from stillhand.envs.avoiding import MODES
 from stillhand.envs.metrics import (
     clustered_difference,
     clustered_mean,
@@ -31,6 +30,7 @@ SEED_RANGE = ("seed_low", "seed_high")
 COLUMNS = (
     ("success", "success %", 100.0),
     ("paired_difference", "minus teacher, points", 100.0),
+    ("score", "score", 1.0),
     ("mode_entropy", "entropy given start", 1.0),
     ("modes_reached", "modes (least)", 1.0),
     ("calls", "calls", 1.0),
@@ -44,7 +44,7 @@ COLUMNS = (
 )
 TEACHERS = ("teacher-10", "teacher-100")
 # Their low and high are an interval; those of the other metrics are the range over seeds.
-ESTIMATES = ("success", "paired_difference", "mode_entropy")
+ESTIMATES = ("success", "paired_difference", "score", "mode_entropy")
 
 
 def rows_of(runs: Sequence[Run]) -> list[Row]:
@@ -86,7 +86,8 @@ def _controller_rows(runs: Sequence[Run], index: int) -> list[Row]:
         **_latencies(runs, name),
     }
     estimates = {
-        **_rollout_estimates(controllers, [run.controllers[0] for run in runs]),
+        **_rollout_estimates(controllers, [run.controllers[0] for run in runs], runs[0].modes),
+        **(_scores(controllers) if runs[0].scored else {}),
         **{metric: _spread(known) for metric, values in ranges.items() if (known := _all_known(values))},
     }
     origin = _origin(cards)
@@ -106,27 +107,41 @@ def _origin(cards: Sequence[Card]) -> Row:
 
 
 def _rollout_estimates(
-    controllers: Sequence[Controller], references: Sequence[Controller]
+    controllers: Sequence[Controller], references: Sequence[Controller], modes: int
 ) -> dict[str, Estimated]:
     success = np.concatenate([c.success for c in controllers])
     reference = np.concatenate([c.success for c in references])
     starts = np.concatenate([c.start for c in controllers])  # the same in every seed: the ledger's
-    entropy = np.stack([entropy_per_start(c.start, c.mode, c.success, MODES) for c in controllers])
     reached = [modes_reached(c.mode, c.success) for c in controllers]
     rates = [float(c.success.mean()) for c in controllers]
     over = [float(c.success.mean() - r.success.mean()) for c, r in zip(controllers, references, strict=True)]
     n = len(success)
     total = (float(success.mean()), *wilson(int(success.sum()), n))
-    even = clustered_mean(entropy.mean(axis=0), np.arange(entropy.shape[1]))
+    diverse = {} if modes == 1 else _diversity(controllers, modes)
     return {
         "success": (_interval(total, n), _range(rates)),
         "paired_difference": (
             _interval(clustered_difference(success, reference, starts), n),
             _range(over),
         ),
-        "mode_entropy": (_interval(even, n), _range(entropy.mean(axis=1).tolist())),
+        **diverse,
         "modes_reached": (_interval((min(reached), *_range(reached)), n), _range(reached)),
     }
+
+
+def _diversity(controllers: Sequence[Controller], modes: int) -> dict[str, Estimated]:
+    entropy = np.stack([entropy_per_start(c.start, c.mode, c.success, modes) for c in controllers])
+    even = clustered_mean(entropy.mean(axis=0), np.arange(entropy.shape[1]))
+    n = sum(len(c.results) for c in controllers)
+    return {"mode_entropy": (_interval(even, n), _range(entropy.mean(axis=1).tolist()))}
+
+
+def _scores(controllers: Sequence[Controller]) -> dict[str, Estimated]:
+    """The task's own score: mean over seeds for each start, bootstrap over starts."""
+    scores = np.concatenate([c.score for c in controllers])
+    starts = np.concatenate([c.start for c in controllers])
+    means = [float(c.score.mean()) for c in controllers]
+    return {"score": (_interval(clustered_mean(scores, starts), len(scores)), _range(means))}
 
 
 def _interval(estimate: tuple[Number, Number, Number], n: int) -> Row:
@@ -167,10 +182,11 @@ def markdown(title: str, rows: Sequence[Row], notes: Sequence[str]) -> str:
     """The table as people read it, one line per controller."""
     names = list(dict.fromkeys(row["name"] for row in rows))
     found = {(row["name"], row["metric"]): row for row in rows}
-    head = ["controller", *(label for _, label, _ in COLUMNS)]
+    columns = [column for column in COLUMNS if any(row["metric"] == column[0] for row in rows)]
+    head = ["controller", *(label for _, label, _ in columns)]
     lines = [f"# {title}", "", *notes, "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name in names:
-        cells = [_cell(found.get((name, metric)), metric, scale) for metric, _, scale in COLUMNS]
+        cells = [_cell(found.get((name, metric)), metric, scale) for metric, _, scale in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -194,6 +210,7 @@ def _decimals(places: int, sign: str = "") -> Callable[[float], str]:
 FORMATS: dict[str, Callable[[float], str]] = {
     "success": _decimals(1),
     "paired_difference": _decimals(1, "+"),
+    "score": _decimals(3),
     "mode_entropy": _decimals(3),
     "modes_reached": _decimals(0),
     "calls": _decimals(0),

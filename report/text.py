@@ -70,7 +70,7 @@ def _cells(row: Row, summary: Mapping[str, Any]) -> list[str]:
         row["name"],
         f"{success['k']}/{success['n']} = {percent(success['k'] / success['n'])} ({interval})",
         "-" if row["name"] == summary["reference"] else difference,
-        f"{row['mode_entropy']:.3f}",
+        "-" if row["mode_entropy"] is None else f"{row['mode_entropy']:.3f}",
         f"{row['modes_reached']}/{summary['modes']}",
         str(row["calls"]),
         *("-" if latency[p] is None else f"{latency[p]:.2f}" for p in ("p50", "p99")),

@@ -1,7 +1,8 @@
 """Controllers of a run: loaded from its checkpoints, rolled out, and written with where they came from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.ledger import Ledger
-from stillhand.envs.results import write_results
-from stillhand.envs.rollout import BATCH_ROWS, rollout
+from stillhand.envs.results import EpisodeResult, write_results
+from stillhand.envs.rollout import rollout
 from stillhand.policies import checkpoint as policies
 from stillhand.policies.base import ChunkPolicy
 from stillhand.policies.mixture import MixturePolicy
@@ -22,6 +23,7 @@ from stillhand.policies.one_step import OneStepPolicy, checked_scale
 from stillhand.policies.teacher import DiffusionPolicy
 from stillhand.scripts import entries
 from stillhand.scripts.mixture_map import write_map
+from stillhand.scripts.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -77,24 +79,50 @@ def check_ledger(run: Path, ledger: Ledger, replaces_all: bool) -> None:
         )
 
 
-def evaluate(
-    controller: Controller, env: PositionEnv, ledger: Ledger, action_horizon: int, run: Path
-) -> None:
-    """Play the ledger and write results, card and, for a mixture, its map."""
+@dataclass(frozen=True)
+class Plan:
+    """What every controller plays, and how."""
+
+    ledger: Ledger
+    action_horizon: int
+    batch_rows: int
+
+
+Play = Callable[[Controller, Callable[[int], None]], list[EpisodeResult]]
+
+
+@contextmanager
+def players(task: Mapping[str, Any], env: PositionEnv, count: int, run: Path, plan: Plan) -> Iterator[Play]:
+    """Something that plays the plan with a controller: here, or in `count` processes if more than one."""
+    how = plan.action_horizon, plan.batch_rows
+    if count == 1:
+        yield lambda controller, tick: rollout(env, controller.policy, plan.ledger, *how, tick)
+        return
+    with Workers(task, count, env.capacity) as workers:
+        yield lambda controller, tick: workers.rollout(
+            run, controller.name, controller.entry, plan.ledger, *how, tick
+        )
+
+
+def evaluate(controller: Controller, env: PositionEnv, plan: Plan, run: Path, play: Play) -> None:
+    """Play the ledger and write results, card and, for a mixture in `avoiding`, its map."""
     from tqdm import tqdm
 
-    with tqdm(total=len(ledger.rows), desc=controller.name, disable=None) as bar:
-        results = rollout(env, controller.policy, ledger, action_horizon, BATCH_ROWS, bar.update)
+    with tqdm(total=len(plan.ledger.rows), desc=controller.name, disable=None) as bar:
+        results = play(controller, bar.update)
     folder = run / "rollouts" / controller.name
     write_results(folder, results)
+    columns = env.position_columns
     card = {
         "name": controller.name,
         "calls": controller.calls,
         **entries.origin(controller.card, controller.entry, controller.policy),
         "task": env.spec.task,
-        "action_horizon": action_horizon,
+        "modes": env.modes,
+        "position_columns": [columns.start, columns.stop],
+        "action_horizon": plan.action_horizon,
+        "rollout": _conditions(controller.policy, plan),
     }
-    card["rollout"] = _conditions(controller.policy, ledger, action_horizon)
     write_text(folder / "controller.json", json.dumps(card, indent=1) + "\n")
     if isinstance(controller.policy, MixturePolicy) and isinstance(env, Avoiding):
         write_map(controller.policy, run / "mixtures" / f"{controller.name}.npz")
@@ -102,16 +130,16 @@ def evaluate(
     print(f"{controller.name}: {won}/{len(results)} succeed")
 
 
-def _conditions(policy: ChunkPolicy, ledger: Ledger, action_horizon: int) -> dict[str, Any]:
+def _conditions(policy: ChunkPolicy, plan: Plan) -> dict[str, Any]:
     """How it was played: with the training's configuration, all that a row of a table depends on."""
-    starts = len({row.start for row in ledger.rows})
+    starts = len({row.start for row in plan.ledger.rows})
     return {
         "sampling": _sampling(policy),
-        "action_horizon": action_horizon,
-        "ledger_seed": ledger.seed,
+        "action_horizon": plan.action_horizon,
+        "ledger_seed": plan.ledger.seed,
         "starts": starts,
-        "rollouts": len(ledger.rows) // starts,
-        "batch_rows": BATCH_ROWS,
+        "rollouts": len(plan.ledger.rows) // starts,
+        "batch_rows": plan.batch_rows,
     }
 
 

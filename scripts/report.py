@@ -54,11 +54,14 @@ def main(config: DictConfig) -> None:
     os.environ.setdefault("MUJOCO_GL", "egl")
     from stillhand.report.contents import rolled_out
     from stillhand.report.page import Demonstrations, write_report
+    from stillhand.report.results import position_columns
     from stillhand.report.text import controllers_text, images_text
 
     settings = plain(config)
     run, pictures = Path(settings["run"]), settings["pictures"]
-    shown = Demonstrations.read(Path(settings["data"])) if rolled_out(run) else None
+    shown = None
+    if rolled_out(run):
+        shown = Demonstrations.read(Path(settings["data"]), position_columns(run))
     json_path, html_path = write_report(
         run,
         shown,

@@ -32,6 +32,8 @@ class RolloutConfig:
         action_horizon: Actions executed per plan; null takes the task's.
         latency_calls: Timed calls per controller; 0 skips the measurement.
         threads: Of torch.
+        workers: Processes that play episodes, one simulator and one thread each; 1 plays them here. Results
+            do not depend on it.
     """
 
     task: Any = MISSING
@@ -46,6 +48,7 @@ class RolloutConfig:
     action_horizon: int | None = None
     latency_calls: int = 300
     threads: int = 1
+    workers: int = 1
 
 
 ConfigStore.instance().store(name="rollout_schema", node=RolloutConfig)
@@ -61,7 +64,7 @@ def main(config: DictConfig) -> None:
     from stillhand.scripts.tasks import simulator
 
     settings = plain(config)
-    at_least(settings, threads=1, latency_calls=0)
+    at_least(settings, threads=1, latency_calls=0, workers=1)
     torch.set_num_threads(settings["threads"])
     action_horizon = _action_horizon(settings)
     env = simulator(settings["task"])
@@ -71,8 +74,10 @@ def main(config: DictConfig) -> None:
     writable_folder(settings["run"])  # only now: a mistyped path must not become an empty folder
     ledger = Ledger.grouped(settings["starts"], settings["rollouts"], settings["ledger_seed"])
     evaluation.check_ledger(run, ledger, replaces_all=not settings["only"])
-    for controller in controllers:
-        evaluation.evaluate(controller, env, ledger, action_horizon, run)
+    plan = evaluation.Plan(ledger, action_horizon, settings["task"]["batch_rows"])
+    with evaluation.players(settings["task"], env, settings["workers"], run, plan) as play:
+        for controller in controllers:
+            evaluation.evaluate(controller, env, plan, run, play)
     ledger.save(run / "ledger.json")
     timed = run / "latency.json"
     if settings["only"] and timed.is_file():

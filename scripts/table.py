@@ -80,7 +80,7 @@ def main(config: DictConfig) -> None:
     evaluations = [["rollout", *common, f"run={run}"] for run in runs]
     run_all(evaluations, 1)  # one at a time: latency is measured here
     loaded = [load_run(run, table["reference"]) for run in runs]
-    demonstrations = Demonstrations.read(data)
+    demonstrations = Demonstrations.read(data, loaded[0].controllers[0].card.position_columns)
     check_data(loaded[0], demonstrations)
     rows = rows_of(loaded)
     about = {"device": device(), "commit": commit(), "command": " ".join(sys.argv), "rows": rows}
@@ -119,14 +119,15 @@ def _run(arguments: Command) -> None:
 
 def picture(run: "Run", demonstrations: "Demonstrations", names: Sequence[str]) -> bytes:
     """Paths of the demonstrations and of the named controllers of one run, as SVG."""
-    from stillhand.report.arena import avoiding_arena
+    from stillhand.report.arena import arena_of
     from stillhand.report.maps import trajectories
     from stillhand.report.page import panels
     from stillhand.report.summary import summarize_run
 
-    drawn = panels(run, summarize_run(run)["controllers"], demonstrations)
+    summary = summarize_run(run)
+    drawn = panels(run, summary["controllers"], demonstrations)
     chosen = [panel for panel in drawn if panel.title in ("demonstrations", *names)]
-    return trajectories(chosen, avoiding_arena()).data
+    return trajectories(chosen, arena_of(summary["task"], run.modes, demonstrations.paths)).data
 
 
 def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:

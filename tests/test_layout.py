@@ -24,7 +24,6 @@ TESTED_ELSEWHERE = {
     "scripts/formats.py": "tests/scripts/test_prepare.py",
     "scripts/inspection.py": "tests/scripts/test_prepare.py",
     "policies/checkpoint.py": "tests/scripts/test_bad_input_checkpoints.py: every damage of a checkpoint",
-    "report/arena.py": "tests/report/test_maps.py: the shapes it draws",
     "report/records.py": "tests/report/test_results.py: every file of a run broken in turn",
     "scripts/collect.py": "tests/scripts/test_pipeline.py",
     "scripts/train.py": "tests/scripts/test_pipeline.py",

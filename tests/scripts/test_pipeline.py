@@ -151,7 +151,7 @@ def test_controllers_say_how_they_were_played(folder: Path) -> None:
 def test_sampling_is_told_as_set_not_as_trained(folder: Path, env: Avoiding) -> None:
     entry = {"checkpoint": "diffusion", "method": "m", "sampling": {"intervals": 3, "sigma_max": 5.0}}
     loaded = evaluation.load("teacher-3", entry, folder / "run", env.spec)
-    told = evaluation._conditions(loaded.policy, Ledger.grouped(2, 3, 7), 1)
+    told = evaluation._conditions(loaded.policy, evaluation.Plan(Ledger.grouped(2, 3, 7), 1, 64))
     assert told["sampling"] == {"intervals": 3, "sigma_max": 5.0, "sigma_min": 0.02, "solver": "euler"}
     assert (told["ledger_seed"], told["starts"], told["rollouts"]) == (7, 2, 3)
 
