@@ -50,19 +50,27 @@ ESTIMATES = ("success", "paired_difference", "score", "mode_entropy")
 def rows_of(runs: Sequence[Run]) -> list[Row]:
     """Every metric of every controller over the runs of several training seeds.
 
+    The first run has all controllers; those that others lack were trained with fewer seeds.
+
     Raises:
-        ValueError: If the runs hold different controllers, or differ in ledger, task, data or action horizon.
+        ValueError: If a run holds a controller that the first lacks, or differs in ledger, task, data or
+            action horizon.
     """
     for run in runs[1:]:
         _check_same(runs[0], run)
-    return [row for i in range(len(runs[0].controllers)) for row in _controller_rows(runs, i)]
+    names = [controller.card.name for controller in runs[0].controllers]
+    return [row for name in names for row in _controller_rows(_having(runs, name), name)]
+
+
+def _having(runs: Sequence[Run], name: str) -> list[Run]:
+    return [run for run in runs if any(c.card.name == name for c in run.controllers)]
 
 
 def _check_same(first: Run, other: Run) -> None:
     """Starts are the clusters and seeds the repetitions: all else must be equal."""
     names, found = ([controller.card.name for controller in run.controllers] for run in (first, other))
-    if names != found:
-        raise ValueError(f"runs of one table need the same controllers, got {names} and {found}")
+    if not {*found} <= {*names}:
+        raise ValueError(f"runs of one table need the controllers of the first, got {names} and {found}")
     if first.ledger != other.ledger:
         raise ValueError(
             f"runs of one table need the same ledger, got {len(first.ledger.rows)} rows of ledger_seed="
@@ -74,10 +82,9 @@ def _check_same(first: Run, other: Run) -> None:
             raise ValueError(f"runs of one table need the same {field}, got {own!r} and {theirs!r}")
 
 
-def _controller_rows(runs: Sequence[Run], index: int) -> list[Row]:
-    controllers = [run.controllers[index] for run in runs]
+def _controller_rows(runs: Sequence[Run], name: str) -> list[Row]:
+    controllers = [c for run in runs for c in run.controllers if c.card.name == name]
     cards = [controller.card for controller in controllers]
-    name = cards[0].name
     ranges: dict[str, Sequence[Number | None]] = {
         "calls": [card.calls for card in cards],
         "parameters": [card.parameters for card in cards],
@@ -179,16 +186,24 @@ def _latencies(runs: Sequence[Run], name: str) -> dict[str, list[Number]]:
 
 
 def markdown(title: str, rows: Sequence[Row], notes: Sequence[str]) -> str:
-    """The table as people read it, one line per controller."""
+    """The table as people read it, one line per controller; a table for each task that rows name."""
+    tasks = list(dict.fromkeys(row.get("task") for row in rows))
+    parts = [[row for row in rows if row.get("task") == task] for task in tasks]
+    heads = [[f"## {task}", ""] if task else [] for task in tasks]
+    lines = [line for head, part in zip(heads, parts, strict=True) for line in [*head, *_grid(part), ""]]
+    return "\n".join([f"# {title}", "", *notes, "", *lines])
+
+
+def _grid(rows: Sequence[Row]) -> list[str]:
     names = list(dict.fromkeys(row["name"] for row in rows))
     found = {(row["name"], row["metric"]): row for row in rows}
     columns = [column for column in COLUMNS if any(row["metric"] == column[0] for row in rows)]
     head = ["controller", *(label for _, label, _ in columns)]
-    lines = [f"# {title}", "", *notes, "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name in names:
         cells = [_cell(found.get((name, metric)), metric, scale) for metric, _, scale in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _cell(row: Row | None, metric: str, scale: float) -> str:

@@ -29,6 +29,7 @@ TESTED_ELSEWHERE = {
     "scripts/train.py": "tests/scripts/test_pipeline.py",
     "scripts/distill.py": "tests/scripts/test_pipeline.py",
     "scripts/rollout.py": "tests/scripts/test_pipeline.py",
+    "scripts/action_table.py": "tests/scripts/test_table.py",
     "scripts/evaluation.py": "tests/scripts/test_pipeline.py",
     "scripts/latency.py": "tests/scripts/test_pipeline.py",
     "scripts/judge.py": "tests/scripts/test_generate.py",

@@ -159,8 +159,23 @@ def test_markdown_has_a_line_per_controller_and_a_cell_per_column(runs: list[Run
     assert "| 9.5 (6.33 to 12.7) | 63.3 | 105 (103 to 107) | 110 |" in text  # p50 3.8 and 7.6, 38 and 0.6 ms
 
 
-def _fewer(run: Run) -> Run:
-    return replace(run, controllers=run.controllers[:2])
+def _more(run: Run) -> Run:
+    further = replace(run.controllers[-1], card=replace(run.controllers[-1].card, name="other"))
+    return replace(run, controllers=(*run.controllers, further))
+
+
+def test_controllers_of_the_first_seed_alone_have_its_episodes(runs: list[Run]) -> None:
+    fewer = [runs[0], replace(runs[1], controllers=runs[1].controllers[:3])]
+    alone, shared = row(fewer, "bc", "success"), row(fewer, "vdd", "success")
+    assert (alone["n"], alone["seeds"]) == (24, [0]) and (shared["n"], shared["seeds"]) == (48, [0, 1])
+    assert row(fewer, "vdd", "paired_difference") == row(runs, "vdd", "paired_difference")
+
+
+def test_markdown_has_a_table_for_every_task(runs: list[Run]) -> None:
+    rows = [{"task": task, **found} for task in ("lift", "door") for found in rows_of(runs)]
+    text = markdown("Title", rows, ["A note."])
+    assert text.index("A note.") < text.index("## lift") < text.index("## door")
+    assert text.count("| bc | 100.0 (92.6 to 100.0) |") == 2
 
 
 def _other_rows(run: Run) -> Run:
@@ -168,7 +183,7 @@ def _other_rows(run: Run) -> Run:
 
 
 DIFFERENT: dict[str, tuple[Callable[[Run], Run], str]] = {
-    "controllers": (_fewer, "same controllers, got"),
+    "controllers": (_more, "need the controllers of the first, got"),
     "ledger": (_other_rows, "same ledger, got 24 rows of ledger_seed=5 and 23 others of ledger_seed=5"),
     "data": (lambda run: with_cards(run, dataset="beef"), "same dataset, got 'f00d' and 'beef'"),
     "horizon": (lambda run: with_cards(run, action_horizon=2), "same action_horizon, got 4 and 2"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stillhand.scripts import table
+from stillhand.scripts import action_table, table
 
 TABLE: dict[str, Any] = {
     "task": "avoiding",
@@ -19,12 +19,34 @@ TABLE: dict[str, Any] = {
 
 
 def test_every_run_is_trained_once_per_seed() -> None:
-    commands = table.trainings("train", TABLE, Path("runs"), ["training.steps=5"])
+    commands = action_table.trainings("train", TABLE, Path("runs"), ["training.steps=5"])
     assert len(commands) == 4
     assert commands[1] == [
         "train", "task=avoiding", "policy=mlp", "data=runs/demonstrations.zarr", "method=em",
         "seed=3", "run=runs/seed-3", "out=runs/seed-3/em", "training.steps=5",
     ]  # fmt: skip
+
+
+def test_tasks_have_folders_and_seeds_of_their_own_and_later_seeds_repeat_what_often_names() -> None:
+    table = {
+        **TABLE, "tasks": {"lift": {"seeds": [1, 2]}, "push": {"seeds": [1]}}, "controllers": "robots",
+        "often": {"runs": ["em"], "controllers": ["teacher-10", "em"]}, "rollout": ["starts=2"],
+    }  # fmt: skip
+    (lift, at, suffix), (push, _, _) = action_table.parts(table, Path("runs"))
+    assert (at, suffix, push["seeds"]) == (Path("runs/lift"), "_lift", [1])
+    commands = action_table.trainings("train", lift, at, [])
+    assert [(c[1], *c[4:6]) for c in commands] == [
+        ("task=lift", "method=diffusion", "seed=1"),
+        ("task=lift", "method=em", "seed=1"),
+        ("task=lift", "method=em", "seed=2"),
+    ]
+    first, second = action_table.rollouts(lift, at, ["workers=2"])
+    assert first == [
+        "rollout", "task=lift", "controllers=robots", "starts=2", "run=runs/lift/seed-1", "workers=2"
+    ]  # fmt: skip
+    assert second[4:] == ["only=[teacher-10,em]", "run=runs/lift/seed-2", "workers=2"]
+    text = "\n".join(action_table.notes(table, about("aaa", "aaa")))
+    assert text.startswith("Training seeds: lift 1, 2; push 1 (teacher-10, em; the others the first);")
 
 
 def test_a_failing_stage_stops_the_table() -> None:
@@ -38,7 +60,7 @@ def about(*commits: str, own: str = "aaa") -> dict[str, Any]:
 
 
 def test_notes_say_what_the_seeds_share_and_what_success_assumes() -> None:
-    text = "\n".join(table.notes(TABLE, about("aaa", "aaa")))
+    text = "\n".join(action_table.notes(TABLE, about("aaa", "aaa")))
     assert text.startswith("Training seeds 3, 4; commit aaa; a CPU, one thread.")
     assert "same demonstrations and play the same ledger" in text
     assert "treats rollouts as independent" in text and "bootstrap interval over starts" in text
@@ -59,7 +81,7 @@ def test_notes_say_what_the_seeds_share_and_what_success_assumes() -> None:
 def test_notes_name_every_commit_and_say_plainly_when_code_was_uncommitted(
     given: dict[str, Any], shown: str
 ) -> None:
-    text = "\n".join(table.notes(TABLE, given))
+    text = "\n".join(action_table.notes(TABLE, given))
     assert f"; {shown}; a CPU" in text
     assert "**Made in part by code that was not committed" in text
 

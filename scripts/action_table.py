@@ -1,0 +1,139 @@
+"""A published table of controllers: `stillhand table avoiding`, `table robots`, from recording to Markdown.
+
+Every task is recorded once, every run of `train` and `distill` trained for every seed, all controllers played
+on one ledger. What costs more than it tells may be trained with the first seed alone: `often` then lists what
+is repeated. Writes docs/benchmarks/NAME.json and .md, and a picture per task.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stillhand.core.checkpoint import write_text
+from stillhand.report.arena import arena_of
+from stillhand.report.maps import trajectories
+from stillhand.report.page import Demonstrations, check_data, panels
+from stillhand.report.results import Run, load_run
+from stillhand.report.summary import summarize_run
+from stillhand.report.table import Row, markdown, rows_of
+from stillhand.scripts.stage import commit, device
+from stillhand.scripts.table import commits_of, uncommitted
+
+Command = list[str]
+RunAll = Callable[[Sequence[Command], int], None]
+STAGES = ("train", "distill")
+
+
+def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> None:
+    """Run whatever the table lacks, then write it.
+
+    Args:
+        settings: Of the stage `table`.
+        run_all: Runs stages, so many at a time.
+        root: Folder of the runs.
+        out: Path of the results without suffix.
+    """
+    table, rows = settings["table"], list[Row]()
+    for part, folder, suffix in parts(table, root):
+        found, drawing = _made(part, folder, settings, run_all)
+        rows += [{"task": part["task"], **row} for row in found] if "tasks" in table else found
+        out.with_name(f"{out.name}{suffix}.svg").write_bytes(drawing)
+    about = {"device": device(), "commit": commit(), "command": " ".join(sys.argv), "rows": rows}
+    write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
+    write_text(out.with_suffix(".md"), markdown(table["title"], rows, notes(table, about)))
+    print(f"wrote {out.with_suffix('.json')}, .md and .svg")
+
+
+def parts(table: dict[str, Any], root: Path) -> list[tuple[dict[str, Any], Path, str]]:
+    """The table of every task, the folder of its runs, and what its files' names end in."""
+    if "tasks" not in table:
+        return [(table, root, "")]
+    return [({**table, "task": task, **own}, root / task, f"_{task}") for task, own in table["tasks"].items()]
+
+
+def _made(
+    table: dict[str, Any], root: Path, settings: dict[str, Any], run_all: RunAll
+) -> tuple[list[Row], bytes]:
+    """Rows and picture of one task."""
+    data = root / "demonstrations.zarr"
+    if not data.exists():
+        run_all([["collect", f"task={table['task']}", f"data={data}", *table.get("collect", ())]], 1)
+    for stage in STAGES:
+        run_all(trainings(stage, table, root, settings["overrides"] or []), settings["processes"])
+    # one at a time: latency is measured here
+    run_all(rollouts(table, root, settings["rollout_overrides"] or []), 1)
+    runs = [load_run(root / f"seed-{seed}", table["reference"]) for seed in table["seeds"]]
+    demonstrations = Demonstrations.read(data, runs[0].controllers[0].card.position_columns)
+    check_data(runs[0], demonstrations)
+    return rows_of(runs), picture(runs[0], demonstrations, table["pictured"])
+
+
+def trainings(stage: str, table: dict[str, Any], root: Path, extra: Sequence[str]) -> list[Command]:
+    """One command per run and seed."""
+    common = [f"task={table['task']}", f"policy={table['policy']}", f"data={root / 'demonstrations.zarr'}"]
+    return [
+        [stage, *common, *overrides, f"seed={seed}", f"run={run}", f"out={run / name}", *extra]
+        for seed in table["seeds"]
+        for run in [root / f"seed-{seed}"]
+        for name, overrides in table[stage].items()
+        if seed == table["seeds"][0] or name in repeated(table, "runs", table[stage])
+    ]
+
+
+def rollouts(table: dict[str, Any], root: Path, extra: Sequence[str]) -> list[Command]:
+    """One command per seed; later seeds play what `often` names."""
+    common = ["rollout", f"task={table['task']}", f"controllers={table['controllers']}", *table["rollout"]]
+    first, *later = table["seeds"]
+    only = [f"only=[{','.join(table['often']['controllers'])}]"] if "often" in table else []
+    return [
+        [*common, *chosen, f"run={root / f'seed-{seed}'}", *extra]
+        for seed, chosen in [(first, []), *((seed, only) for seed in later)]
+    ]
+
+
+def repeated(table: Mapping[str, Any], kind: str, all_of: Mapping[str, Any]) -> Sequence[str]:
+    """What is trained with every seed: everything, unless `often` says what."""
+    return table["often"][kind] if "often" in table else [*all_of]
+
+
+def picture(run: Run, demonstrations: Demonstrations, names: Sequence[str]) -> bytes:
+    """Paths of the demonstrations and of the named controllers of one run, as SVG."""
+    summary = summarize_run(run)
+    drawn = panels(run, summary["controllers"], demonstrations)
+    chosen = [panel for panel in drawn if panel.title in ("demonstrations", *names)]
+    return trajectories(chosen, arena_of(summary["task"], run.modes, demonstrations.paths)).data
+
+
+def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
+    """What a reader must know of the numbers."""
+    return [
+        f"{_seeds(table)}; {commits_of(about)}; {about['device']}, "
+        "one thread. Made by `" + about["command"] + "`.",
+        "",
+        *uncommitted(about),
+        "All training seeds learn from the same demonstrations and play the same ledger: the same starts, "
+        "and in every episode the same randomness. Brackets hold the 95 % interval, and after the word seeds "
+        "the range of the single seeds' values.",
+        "",
+        "Success: Wilson interval over all episodes. It treats rollouts as independent, which rollouts of "
+        "one start or of one training are not, so it is narrow. Difference to the teacher, and entropy: mean "
+        "over seeds for each start, bootstrap interval over starts. It covers the choice of starts; what "
+        "training adds, the range over seeds shows. Entropy: of the modes of successful rollouts from one "
+        "start, mean over starts (Chao-Wang-Jost), in units of the logarithm of the number of modes; "
+        "differences under .03 mean nothing.",
+        "",
+        "Modes: the least over seeds (range). Calls to training seconds: median (range) over seeds; latency "
+        "is CPU time of one thread for one plan at batch 1, eager, interleaved, and the factors divide a "
+        "teacher's median by the controller's own. A student's training seconds leave out its teacher.",
+    ]
+
+
+def _seeds(table: Mapping[str, Any]) -> str:
+    """Training seeds, of every task where there are several, and what has only the first."""
+    if "tasks" not in table:
+        return f"Training seeds {', '.join(map(str, table['seeds']))}"
+    of = "; ".join(f"{task} {', '.join(map(str, own['seeds']))}" for task, own in table["tasks"].items())
+    often = f" ({', '.join(table['often']['controllers'])}; the others the first)" if "often" in table else ""
+    return f"Training seeds: {of}{often}"
