@@ -38,10 +38,11 @@ HORIZON = 400
 MODES = 4
 NEVER = HORIZON + 1
 
+HALF_EDGES = f"{CUBE_HALF_EDGE_M} {CUBE_HALF_EDGE_M} {CUBE_HALF_EDGE_M}"
 CUBE = f"""
     <body name="cube{{0}}" pos="0 0 {CUBE_HALF_EDGE_M}">
       <freejoint/>
-      <geom name="cube{{0}}" type="box" size="{CUBE_HALF_EDGE_M} {CUBE_HALF_EDGE_M} {CUBE_HALF_EDGE_M}" mass="0.1"/>
+      <geom name="cube{{0}}" type="box" size="{HALF_EDGES}" mass="0.1"/>
     </body>"""
 # Without warm starts a step of the solver depends on positions and velocities alone, as `Push` needs it.
 # Bits of contype and conaffinity: the rod (4) meets cubes (2), not the plane (1).

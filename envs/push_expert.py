@@ -5,14 +5,14 @@
     else:             towards  cube - r u,  sliding round circles of radius r about both cubes
 
 The action is a function of what is seen, of the episode's own radius and pace, and of which cube's turn it
-is; so the expert finds back from wherever noise takes it. A cube's turn ends at `PLACED_M` from its target and
-comes again when it is farther than `LOST_M`. Nothing random is drawn after the start.
+is; so the expert finds back from wherever noise takes it. A cube's turn ends at `PLACED_M` from its target
+and comes again when it is farther than `LOST_M`. Nothing random is drawn after the start.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from stillhand.datasets.schema import Array
 from stillhand.envs.push import TARGETS_M, decode_mode
