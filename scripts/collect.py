@@ -52,10 +52,13 @@ def main(config: DictConfig) -> None:
     env, make_expert = simulator(task), expert_of(task)
     writable_folder(str(path.parent))
     with tqdm(total=settings["episodes"], desc="episodes") as bar:
-        recording = record(env, make_expert, settings["episodes"], settings["seed"], bar.update)
+        recording = record(
+            env, make_expert, settings["episodes"], settings["seed"], bar.update, task["noise"]
+        )
     origin = {
         "expert": task["expert"]["_target_"],
         "seed": settings["seed"],
+        "noise": task["noise"],
         "versions": versions(),
         "commit": commit(),
     }
@@ -66,8 +69,8 @@ def main(config: DictConfig) -> None:
     EpisodeStore.create(draft, env.spec, fields, origin).append_many(recording.episodes)
     draft.rename(path)
     print(
-        f"recorded {len(recording.episodes)} episodes in {path}; discarded {recording.failed} failures "
-        f"and {recording.other_mode} in another mode than asked for"
+        f"recorded {len(recording.episodes)} episodes in {path}, executed noise {task['noise']}; "
+        f"discarded {recording.failed} failures and {recording.other_mode} in another mode than asked for"
     )
 
 

@@ -7,9 +7,11 @@ from stillhand.core.construct import allow, construct
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.experts import AvoidingExpert
+from stillhand.envs.push import Push
+from stillhand.envs.push_expert import PushExpert
 from stillhand.envs.record import MakeExpert
 
-ALLOWED = allow([Avoiding, AvoidingExpert])
+ALLOWED = allow([Avoiding, AvoidingExpert, Push, PushExpert])
 
 
 def simulator(task: Mapping[str, Any]) -> PositionEnv:

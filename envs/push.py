@@ -1,0 +1,261 @@
+"""Block pushing with four solutions: a planar rod pushes two cubes onto two targets.
+
+    mode = 2 * (the cube that arrives first) + (1 if the cubes go to the other side's targets)     2 x 2 = 4
+
+The arm moves a set point at constant speed over each 100 ms, and the rod follows on damped servos (MuJoCo);
+the cubes are free bodies on a plane with friction. An episode succeeds as soon as, at the end of a control
+step, the cubes' centres lie within `REACH_M` of different targets in the plane. A cube arrives when it first
+lies within `REACH_M` of the target it ends on; cube 0 goes first where both arrive in one control step.
+Task: multimodal block pushing of Florence et al. 2021, arXiv 2109.00137, and Shafiullah et al. 2022,
+arXiv 2206.11251, as two cubes of a size of our own.
+"""
+
+from collections.abc import Sequence
+
+import mujoco
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from mujoco import rollout as mujoco_rollout
+
+from stillhand.datasets.schema import Array, Spec
+from stillhand.envs.base import Step
+
+CUBE_HALF_EDGE_M = 0.02
+ROD_RADIUS_M = 0.012
+ROD_HALF_HEIGHT_M = 0.04
+START_M = ((0.3, -0.1), (0.5, -0.1))  # cubes, uniform within CUBE_JITTER_M and at any angle
+CUBE_JITTER_M = (0.04, 0.06)
+# Not jittered: against `REACH_M` a centimetre would change nothing, and cost a policy four numbers.
+TARGETS_M = ((0.3, 0.2), (0.5, 0.2))
+ROD_START_M = (0.4, -0.35)
+ROD_JITTER_M = (0.02, 0.0)
+REACH_M = 0.05
+WORKSPACE_M = ((0.1, 0.7), (-0.4, 0.35))  # what a drawing should show; nothing stops the rod there
+ACTION_LIMIT_M = 0.02  # norm
+PHYSICS_STEPS = 50
+PHYSICS_STEP_S = 0.002
+HORIZON = 400
+MODES = 4
+NEVER = HORIZON + 1
+
+HALF_EDGES = f"{CUBE_HALF_EDGE_M} {CUBE_HALF_EDGE_M} {CUBE_HALF_EDGE_M}"
+CUBE = f"""
+    <body name="cube{{0}}" pos="0 0 {CUBE_HALF_EDGE_M}">
+      <freejoint/>
+      <geom name="cube{{0}}" type="box" size="{HALF_EDGES}" mass="0.1"/>
+    </body>"""
+# Without warm starts a step of the solver depends on positions and velocities alone, as `Push` needs it.
+# Bits of contype and conaffinity: the rod (4) meets cubes (2), not the plane (1).
+BARE_MODEL = f"""
+<mujoco model="push">
+  <option timestep="{PHYSICS_STEP_S}" cone="elliptic" impratio="10"><flag warmstart="disable"/></option>
+  <default><geom friction="0.6" contype="2" conaffinity="7"/></default>
+  <worldbody>
+    <geom name="plane" type="plane" size="1 1 0.1" contype="1" conaffinity="2"/>
+    <body name="rod" pos="0 0 {ROD_HALF_HEIGHT_M + 0.01}">
+      <joint name="x" type="slide" axis="1 0 0" damping="40"/>
+      <joint name="y" type="slide" axis="0 1 0" damping="40"/>
+      <geom name="rod" type="cylinder" size="{ROD_RADIUS_M} {ROD_HALF_HEIGHT_M}" mass="0.5"
+        contype="4" conaffinity="2"/>
+    </body>{CUBE.format(0)}{CUBE.format(1)}
+  </worldbody>
+  <actuator><position joint="x" kp="1500"/><position joint="y" kp="1500"/></actuator>
+</mujoco>
+"""
+
+
+def model() -> mujoco.MjModel:
+    """The rod, the cubes and the plane, without lights and marks of the targets."""
+    return mujoco.MjModel.from_xml_string(BARE_MODEL)
+
+
+def encode_mode(order: Int[Array, "n 2"]) -> Int[Array, " n"]:
+    """Code 0..3 of (first cube, whether the assignment is crossed), both 0 or 1."""
+    if (bad := (order < 0) | (order > 1)).any():
+        raise ValueError(f"first cube and crossing are 0 or 1, got {order[bad.any(-1)][:1].tolist()}")
+    mode: Array = 2 * order[:, 0] + order[:, 1]
+    return mode
+
+
+def decode_mode(mode: Int[Array, " n"]) -> Int[Array, "n 2"]:
+    """(first cube, whether the assignment is crossed) of a code 0..3; the inverse of `encode_mode`."""
+    if ((mode < 0) | (mode >= MODES)).any():
+        raise ValueError(f"a mode lies in 0..{MODES - 1}, got {np.asarray(mode).tolist()}")
+    return np.stack([mode // 2, mode % 2], axis=-1)
+
+
+def within_reach(cubes: Float[Array, "n 2 2"]) -> Bool[Array, "n 2 2"]:
+    """Whether [episode, cube, target] are together, from the cubes' centres (metres)."""
+    away = cubes[:, :, None] - np.array(TARGETS_M)
+    together: Array = np.linalg.norm(away, axis=-1) <= REACH_M
+    return together
+
+
+def solved(together: Bool[Array, "n 2 2"]) -> Bool[Array, "n 2"]:
+    """Whether both cubes are at their targets, for the assignments [straight, crossed]."""
+    straight = together[:, 0, 0] & together[:, 1, 1]
+    crossed = together[:, 0, 1] & together[:, 1, 0]
+    return np.stack([straight, crossed], axis=-1)
+
+
+def mode_of(together: Bool[Array, "n 2 2"], arrival: Int[Array, "n 2 2"]) -> Int[Array, " n"]:
+    """Mode 0..3 of solved episodes, else -1; `arrival` are the control steps of [cube, target]."""
+    over = solved(together)
+    crossed = over[:, 1]
+    steps = np.where(
+        crossed[:, None], arrival[:, [0, 1], [1, 0]], arrival[:, [0, 1], [0, 1]]
+    )  # at which cubes 0 and 1 arrived where they are
+    mode = encode_mode(np.stack([steps[:, 1] < steps[:, 0], crossed], axis=-1).astype(np.int64))
+    return np.where(over.any(axis=-1), mode, -1)
+
+
+def start_state(seed: int) -> Float[Array, " s"]:
+    """Time, positions and velocities at the start; a function of the seed alone."""
+    if seed < 0:
+        raise ValueError(f"a start seed is a non-negative integer, got {seed}")
+    rng = np.random.default_rng(seed)
+    rod = ROD_START_M + rng.uniform(-1, 1, 2) * ROD_JITTER_M
+    cubes = START_M + rng.uniform(-1, 1, (2, 2)) * CUBE_JITTER_M
+    half_yaw = rng.uniform(0, np.pi, 2)
+    zero = np.zeros(2)
+    pose = [*cubes.T, zero + CUBE_HALF_EDGE_M, np.cos(half_yaw), zero, zero, np.sin(half_yaw)]
+    return np.concatenate([[0.0], rod, np.stack(pose, axis=1).ravel(), np.zeros(14)])
+
+
+def heading(quaternion: Float[Array, "*n 4"]) -> Float[Array, "*n 2"]:
+    """(cos 4 yaw, sin 4 yaw) of cubes that look the same after every quarter turn, on whichever face.
+
+        half the sum over the three edges e of (e_x + i e_y)^4
+
+    The upright edge adds nothing and each of the others exp(4 i yaw); a cube in the act of tipping has a
+    shorter vector, never an undefined one.
+    """
+    w, x, y, z = np.moveaxis(quaternion, -1, 0)
+    edges = (
+        1 - 2 * (y**2 + z**2) + 2j * (x * y + w * z),
+        2 * (x * y - w * z) + 1j * (1 - 2 * (x**2 + z**2)),
+        2 * (x * z + w * y) + 2j * (y * z - w * x),
+    )
+    turned = sum(edge**4 for edge in edges) / 2
+    return np.stack([np.real(turned), np.imag(turned)], axis=-1)
+
+
+class Push:
+    """n episodes of the task in one process; implements `stillhand.envs.base.BatchEnv`.
+
+    Observation (12): desired x, y and actual x, y of the rod; x, y, cos 4 yaw, sin 4 yaw of cube 0, then of
+    cube 1; lengths in metres. Four times the yaw, because quarter turns of a cube change nothing and should
+    not look different. Action (2): change of the desired position, metres per control step. A vector longer
+    than `ACTION_LIMIT_M` is shortened to it; a non-finite action is an error.
+    Episodes are independent: each one's trajectory is bit-identical whatever runs beside it.
+    """
+
+    capacity = None
+    position_columns = slice(2, 4)  # of the observation: where the rod is
+
+    def __init__(self) -> None:
+        self._model = model()
+        self._data = mujoco.MjData(self._model)
+        self._physics = mujoco_rollout.Rollout(nthread=0)
+        self._begin(np.empty((0, 1 + self._model.nq + self._model.nv)))
+
+    @property
+    def spec(self) -> Spec:
+        """Dimensions and control rate."""
+        return Spec("push", 12, 2, 1 / (PHYSICS_STEPS * PHYSICS_STEP_S))
+
+    @property
+    def horizon(self) -> int:
+        """Control steps after which an episode ends as a failure."""
+        return HORIZON
+
+    @property
+    def modes(self) -> int:
+        """Number of distinct ways to solve the task."""
+        return MODES
+
+    def reset(self, seeds: Sequence[int]) -> Float[Array, "n o"]:
+        """Start len(seeds) episodes at rest; an episode's start depends on its own seed alone."""
+        if not len(seeds):
+            raise ValueError("need at least one start seed, got none")
+        self._begin(np.stack([start_state(seed) for seed in seeds]))
+        return self._observation()
+
+    def _begin(self, state: Float[Array, "n s"]) -> None:
+        n = len(state)
+        self._state = state
+        self._desired = state[:, 1:3].copy()
+        self._arrival = np.full((n, 2, 2), NEVER)
+        self._steps = np.zeros(n, dtype=np.int64)
+
+    def step(self, action: Float[Array, "n a"]) -> Step:
+        """Advance every running episode by 100 ms; finished episodes stay as they are."""
+        self._check(action)
+        running = np.flatnonzero(~self._done())
+        if running.size:
+            self._simulate(running, _limited(action[running].astype(np.float64)))
+            self._steps[running] += 1
+            self._note_arrivals(running)
+        return Step(self._observation(), self._done(), self._success())
+
+    def mode(self) -> Int[Array, " n"]:
+        """Which way each episode was solved, 0..3, or -1 before it is."""
+        return mode_of(self._together(), self._arrival)
+
+    def score(self) -> Float[Array, " n"]:
+        """Share of the targets that a cube is at: 0, 1/2 or 1."""
+        score: Array = self._together().any(axis=1).mean(axis=1)
+        return score
+
+    def displacement_m(self, action: Float[Array, "t a"]) -> Float[Array, "t d"]:
+        """What each action adds to the desired position."""
+        return _limited(action)
+
+    def _check(self, action: Float[Array, "n a"]) -> None:
+        if action.shape != (shape := self._desired.shape):
+            raise ValueError(f"action must have shape {shape}, got {action.shape}; was reset called?")
+        if not (finite := np.isfinite(action).all(axis=1)).all():
+            episode = int(np.argmin(finite))
+            raise ValueError(f"action of episode {episode} is not finite: {action[episode].tolist()}")
+
+    def _simulate(self, running: Int[Array, " m"], move: Float[Array, "m 2"]) -> None:
+        """Move the set point evenly through the control step, and the physics with it."""
+        share = (np.arange(PHYSICS_STEPS) + 1)[:, None] / PHYSICS_STEPS
+        control = self._desired[running, None] + share * move[:, None]
+        states = np.empty((len(running), PHYSICS_STEPS, self._state.shape[1]))
+        self._physics.rollout(self._model, self._data, self._state[running], control, state=states)
+        self._desired[running] = control[:, -1]
+        self._state[running] = states[:, -1]
+
+    def _note_arrivals(self, running: Int[Array, " m"]) -> None:
+        together = within_reach(self._cubes()[running, :, :2])
+        now = np.where(together, self._steps[running, None, None], NEVER)
+        self._arrival[running] = np.minimum(self._arrival[running], now)
+
+    def _cubes(self) -> Float[Array, "n 2 7"]:
+        """Positions and quaternions."""
+        return self._state[:, 3:17].reshape(-1, 2, 7)
+
+    def _together(self) -> Bool[Array, "n 2 2"]:
+        return within_reach(self._cubes()[..., :2])
+
+    def _success(self) -> Bool[Array, " n"]:
+        success: Array = solved(self._together()).any(axis=1)
+        return success
+
+    def _done(self) -> Bool[Array, " n"]:
+        done: Array = self._success() | (self._steps >= HORIZON)
+        return done
+
+    def _observation(self) -> Float[Array, "n o"]:
+        cubes = self._cubes()
+        seen = np.concatenate([cubes[..., :2], heading(cubes[..., 3:])], axis=-1).reshape(-1, 8)
+        observation: Array = np.concatenate([self._desired, self._state[:, 1:3], seen], axis=1)
+        return observation.astype(np.float32)
+
+
+def _limited(action: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
+    """Vectors longer than the limit, shortened to it."""
+    length = np.linalg.norm(action, axis=1, keepdims=True)
+    limited: Array = action * (ACTION_LIMIT_M / np.maximum(length, ACTION_LIMIT_M))
+    return limited
