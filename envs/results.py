@@ -35,7 +35,7 @@ class EpisodeResult:
         score: The task's own, 1 or 0 where success is all there is.
         mode: Which way it went, or -1 if undecided.
         steps: Control steps executed.
-        path_length_m: Length of the path of actual positions; None where there is none, or its unit is no metre.
+        path_length_m: Length of the path of actual positions; None without one, or if its unit is no metre.
         jerk_m_s3: Mean norm of the third derivative of the commanded position, that is of the sum of the
             position increments sent; None below three actions, or where they are no increments in metres.
         boundary_jump: See `metrics.boundary_jump`; None where it is undefined.

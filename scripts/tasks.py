@@ -7,9 +7,10 @@ from stillhand.core.construct import allow, construct
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.experts import AvoidingExpert
+from stillhand.envs.pusht import PushT
 from stillhand.envs.record import MakeExpert
 
-ALLOWED = allow([Avoiding, AvoidingExpert])
+ALLOWED = allow([Avoiding, AvoidingExpert, PushT])
 
 
 def simulator(task: Mapping[str, Any]) -> PositionEnv:
@@ -19,6 +20,12 @@ def simulator(task: Mapping[str, Any]) -> PositionEnv:
 
 
 def expert_of(task: Mapping[str, Any]) -> MakeExpert:
-    """(modes, seeds) -> the task's scripted demonstrator."""
+    """(modes, seeds) -> the task's scripted demonstrator.
+
+    Raises:
+        ValueError: The task has none; its demonstrations come from files.
+    """
+    if task["expert"] is None:
+        raise ValueError(f"{task['name']} has no expert; import demonstrations: stillhand prepare")
     make: MakeExpert = construct(task["expert"], ALLOWED)
     return make
