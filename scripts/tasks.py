@@ -7,10 +7,11 @@ from stillhand.core.construct import allow, construct
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.experts import AvoidingExpert
+from stillhand.envs.metaworld import MetaWorld, MetaWorldExpert
 from stillhand.envs.pusht import PushT
 from stillhand.envs.record import MakeExpert
 
-ALLOWED = allow([Avoiding, AvoidingExpert, PushT])
+ALLOWED = allow([Avoiding, AvoidingExpert, MetaWorld, MetaWorldExpert, PushT])
 
 
 def simulator(task: Mapping[str, Any]) -> PositionEnv:
