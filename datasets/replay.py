@@ -10,7 +10,7 @@ nowhere. Format as published with arXiv 2303.04137.
 import itertools
 import math
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Replay:
 
     Args:
         observation: Keys of `data` to join to one vector per step, in this order; by default `obs`, or
-            `state` where there is no `obs`.
+            `state` where there is no `obs`. "state:2" takes the first two numbers of a key only.
         also: Further keys of `data`, kept beside it under their own names.
     """
 
@@ -73,7 +73,8 @@ class Replay:
         labels = _labels(path, root)
         header = self._header(path, root, told)
         _arrays(path, root, header)
-        return Recording(header, len(labels), lambda: _episodes(path, labels, header))
+        widths = _widths(path, self.observation)
+        return Recording(header, len(labels), lambda: _episodes(path, labels, header, widths))
 
     def write(self, store: EpisodeStore, path: Path) -> None:
         """See `exchange.Writable.write`."""
@@ -87,7 +88,8 @@ class Replay:
             return own
         there = _names(path)
         usual = next(([key] for key in ("obs", "state") if key in there), ["obs"])
-        keys = self.observation or tuple(usual)
+        widths = _widths(path, self.observation or usual)
+        keys = tuple(widths)
         missing = [key for key in (*keys, *self.also, "action") if key not in there]
         if missing:
             raise ValueError(
@@ -95,13 +97,34 @@ class Replay:
             )
         check_selection(str(path), keys, self.also)
         arrays = {key: _array(path, root, f"data/{key}") for key in (*keys, *self.also, "action")}
-        shapes = {key: arrays[key].shape[1:] for key in keys}
+        shapes = {key: _first(path, arrays[key], width) for key, width in widths.items()}
         dims = sum(int(np.prod(s)) for s in shapes.values()), int(np.prod(arrays["action"].shape[1:]))
         spec = spec_from(path, told, dims, None, None)
         fields = state_fields(spec, told.observation_unit or "", told.action_unit or "")
         extras = {key: Field(arrays[key].shape[1:], arrays[key].dtype.name, "") for key in self.also}
         attributes = {"format": "replay", "file": path.name, PARTS: {k: [*s] for k, s in shapes.items()}}
         return Header(spec, {**fields, **extras}, attributes)
+
+
+def _widths(path: Path, chosen: Iterable[str]) -> dict[str, int | None]:
+    """Keys to join, and how many numbers of each; None takes all."""
+    widths: dict[str, int | None] = {}
+    for name in chosen:
+        key, colon, width = name.partition(":")
+        if colon and not (width.isdecimal() and int(width) > 0):
+            raise ValueError(f"{path}: {name!r} in format.observation, expected KEY or KEY:NUMBER")
+        if key in widths:
+            raise ValueError(f"{path}: {key!r} selected twice, expected once")
+        widths[key] = int(width) if colon else None
+    return widths
+
+
+def _first(path: Path, array: "zarr.Array[Any]", width: int | None) -> tuple[int, ...]:
+    """Shape of a step's row of an array, or of its first numbers."""
+    shape = array.shape[1:]
+    if width is not None and (len(shape) != 1 or shape[0] < width):
+        raise ValueError(f"{path}: {array.path} has rows of shape {shape}, expected at least {width} numbers")
+    return shape if width is None else (width,)
 
 
 def _root(path: Path) -> "zarr.Group":
@@ -192,7 +215,13 @@ def _arrays(path: Path, root: "zarr.Group", header: Header) -> "dict[str, zarr.A
     return {key: _array(path, root, f"data/{key}") for key in (*keys, *parts)}
 
 
-def _episodes(path: Path, labels: Labels, header: Header) -> Iterator[Episode]:
+def _cut(rows: Shaped[Array, "t ..."], width: int | None) -> Shaped[Array, "t ..."]:
+    return rows if width is None else rows[:, :width]
+
+
+def _episodes(
+    path: Path, labels: Labels, header: Header, widths: Mapping[str, int | None]
+) -> Iterator[Episode]:
     root = _root(path)
     arrays, start = _arrays(path, root, header), 0
     parts = list(header.attributes.get(PARTS) or {"observation": None})
@@ -204,7 +233,7 @@ def _episodes(path: Path, labels: Labels, header: Header) -> Iterator[Episode]:
         read = {key: _read(path, array, start, end) for key, array in arrays.items()}
         taken = {key: read[key] for key in header.fields if key not in ("observation", "action")}
         where = f"{path}: rows {start} to {end}, data"
-        observation = joined(where, {key: read[key] for key in parts})
+        observation = joined(where, {key: _cut(read[key], widths.get(key)) for key in parts})
         action = joined(where, {"action": read["action"]})
         yield Episode({**taken, "observation": observation, "action": action}, mode, seed)
         start = end

@@ -73,11 +73,11 @@ class BatchEnv(Protocol):
 
 @runtime_checkable
 class PositionEnv(BatchEnv, Protocol):
-    """Environments whose observation holds a position in the plane."""
+    """Environments whose observation may hold a position in the plane."""
 
     @property
-    def position_columns(self) -> slice:
-        """Columns of the observation with the actual x, y."""
+    def position_columns(self) -> slice | None:
+        """Columns of the observation with the actual x, y; None where no position is observed."""
         ...
 
     def displacement_m(self, action: Float[Array, "t a"]) -> Float[Array, "t d"] | None:

@@ -1,7 +1,8 @@
 """What is kept of a rollout, and its files.
 
     FOLDER/episodes.jsonl   one strict JSON object per episode (no NaN), in the ledger's order
-    FOLDER/paths.npz        `path` (n, T_max + 1, 2) float32, padded with NaN after an episode's end
+    FOLDER/paths.npz        `path` (n, T_max + 1, d) float32, padded with NaN after an episode's end;
+                            d is 2, or 0 for tasks that observe no position in the plane
 
 Both files are written beside their place and then moved there, so a reader sees old or new, never half.
 """
@@ -34,14 +35,15 @@ class EpisodeResult:
         score: The task's own, 1 or 0 where success is all there is.
         mode: Which way it went, or -1 if undecided.
         steps: Control steps executed.
-        path_length_m: Length of the path of actual positions; None where its unit is no metre.
+        path_length_m: Length of the path of actual positions; None without one, or if its unit is no metre.
         jerk_m_s3: Mean norm of the third derivative of the commanded position, that is of the sum of the
             position increments sent; None below three actions, or where they are no increments in metres.
         boundary_jump: See `metrics.boundary_jump`; None where it is undefined.
         latency_ms: Mean over replannings of the policy's time per row of a batched call: a throughput,
             not the latency of a single call.
         experts: Expert committed at each replanning; empty for policies without experts.
-        path: Actual positions, metres or the task's unit of length, the first one before any action.
+        path: Actual positions, metres or the task's unit of length, the first one before any action; rows of
+            no numbers, d = 0, where the task observes no position.
     """
 
     episode: int
@@ -59,7 +61,7 @@ class EpisodeResult:
     boundary_jump: float | None
     latency_ms: float
     experts: tuple[int, ...]
-    path: Float[Array, "t_plus_1 2"] = field(compare=False, repr=False)
+    path: Float[Array, "t_plus_1 d"] = field(compare=False, repr=False)
 
 
 def write_results(folder: Path, results: Sequence[EpisodeResult]) -> None:
@@ -68,7 +70,8 @@ def write_results(folder: Path, results: Sequence[EpisodeResult]) -> None:
         raise ValueError("need at least one episode to write, got none")
     folder.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(_row(result), allow_nan=False) + "\n" for result in results)
-    paths = np.full((len(results), max(len(r.path) for r in results), 2), np.nan, dtype=np.float32)
+    shape = len(results), max(len(r.path) for r in results), results[0].path.shape[1]
+    paths = np.full(shape, np.nan, dtype=np.float32)
     for padded, result in zip(paths, results, strict=True):
         padded[: len(result.path)] = result.path
     _replace(folder / EPISODES_FILE, lambda file: file.write(lines.encode()))
@@ -85,14 +88,19 @@ def read_results(folder: Path) -> list[EpisodeResult]:
     paths = _read_paths(folder / PATHS_FILE)
     if len(paths) != len(rows):
         raise ValueError(f"{folder}: {len(rows)} episodes but {len(paths)} paths")
-    results = []
-    for row, path in zip(rows, paths, strict=True):
-        finite = int(np.isfinite(path).all(axis=1).sum())
-        if finite != row["steps"] + 1 or not np.isfinite(path[:finite]).all():
-            message = f"path of episode {row['episode']} must have {row['steps'] + 1} positions, then NaN"
-            raise ValueError(f"{folder / PATHS_FILE}: {message}; got {finite} positions")
-        results.append(EpisodeResult(**row, path=path[:finite]))
-    return results
+    if not paths.shape[2] and paths.shape[1] != (longest := max(row["steps"] for row in rows) + 1):
+        raise ValueError(f"{folder / PATHS_FILE}: paths of {paths.shape[1]} rows, expected {longest}")
+    return [EpisodeResult(**row, path=_cut(path, row, folder)) for row, path in zip(rows, paths, strict=True)]
+
+
+def _cut(path: Float[Array, "t d"], row: dict[str, Any], folder: Path) -> Float[Array, "t_plus_1 d"]:
+    """A path without its padding."""
+    length = row["steps"] + 1
+    finite = int(np.isfinite(path).all(axis=1).sum()) if path.shape[1] else length
+    if finite != length or not np.isfinite(path[:finite]).all():
+        message = f"path of episode {row['episode']} must have {length} positions, then NaN"
+        raise ValueError(f"{folder / PATHS_FILE}: {message}; got {finite} positions")
+    return path[:length]
 
 
 def _row(result: EpisodeResult) -> dict[str, Any]:
@@ -154,12 +162,13 @@ def _fits(name: str, value: object) -> bool:
     return isinstance(value, int) and type(value) is not bool and value >= (-1 if name == "mode" else 0)
 
 
-def _read_paths(path: Path) -> Float[Array, "n t_plus_1 2"]:
+def _read_paths(path: Path) -> Float[Array, "n t_plus_1 d"]:
     try:
         with open(path, "rb") as file, np.load(file) as content:  # allow_pickle stays False
             paths: Array = content["path"]
     except (KeyError, zipfile.BadZipFile, EOFError, ValueError) as error:
         raise ValueError(f"{path}: no readable array `path`: {error}") from error
-    if paths.ndim != 3 or paths.shape[2] != 2 or paths.dtype != np.float32:
-        raise ValueError(f"{path}: `path` must be float32 (n, T + 1, 2), got {paths.dtype} {paths.shape}")
+    if paths.ndim != 3 or paths.shape[2] not in (0, 2) or paths.dtype != np.float32:
+        expected = "float32 (n, T + 1, 2), or (n, T + 1, 0)"
+        raise ValueError(f"{path}: `path` must be {expected}, got {paths.dtype} {paths.shape}")
     return paths

@@ -131,7 +131,7 @@ def _result(
     action_horizon: int,
 ) -> EpisodeResult:
     """Everything that is kept of one episode."""
-    path = observations[:, env.position_columns].astype(np.float32)
+    path = _path(observations, env.position_columns)
     steps_m = env.displacement_m(actions)
     return EpisodeResult(
         episode=row.episode,
@@ -144,13 +144,18 @@ def _result(
         mode=mode,
         steps=len(actions),
         duration_s=len(actions) / env.spec.control_hz,
-        path_length_m=None if steps_m is None else _length(path),
+        path_length_m=None if steps_m is None or not path.size else _length(path),
         jerk_m_s3=None if steps_m is None else jerk(_commanded(steps_m), env.spec.control_hz),
         boundary_jump=boundary_jump(actions, action_horizon),
         latency_ms=float(np.mean(latencies_ms)),
         experts=tuple(experts),
         path=path,
     )
+
+
+def _path(observations: Float[Array, "t_plus_1 o"], columns: slice | None) -> Float[Array, "t_plus_1 d"]:
+    """Positions in the plane, d = 2; or rows of no numbers, d = 0, where no position is observed."""
+    return observations[:, slice(0) if columns is None else columns].astype(np.float32)
 
 
 def _length(path: Float[Array, "t_plus_1 2"]) -> float:

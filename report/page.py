@@ -31,7 +31,7 @@ from stillhand.report.contents import Contents, load_contents
 from stillhand.report.definitions import COLUMNS, DEFINITIONS
 from stillhand.report.findings import findings, headline, percent, pick_student, points, title
 from stillhand.report.image_part import image_part
-from stillhand.report.maps import Map, pad_paths, trajectories
+from stillhand.report.maps import Arena, Map, pad_paths, trajectories
 from stillhand.report.mixture_map import mixture_map
 from stillhand.report.records import RunError
 from stillhand.report.results import Controller, Run
@@ -47,12 +47,12 @@ class Demonstrations:
     """What the controllers were trained on.
 
     Args:
-        paths: (T, 2) positions of every episode.
+        paths: (T, 2) positions of every episode; (T, 0) for a task without.
         modes: Mode of every episode.
         fingerprint: Of the dataset, as the controllers' cards name it.
     """
 
-    paths: Sequence[Float[Array, "_ 2"]]
+    paths: Sequence[Float[Array, "_ d"]]
     modes: Sequence[int]
     fingerprint: str
 
@@ -61,13 +61,15 @@ class Demonstrations:
         """From an EpisodeStore.
 
         Args:
-            columns: The first and the one behind the last column of its observations with the actual x, y.
+            columns: The first and the one behind the last column of its observations with the actual x, y;
+                empty for a task without.
 
         Raises:
             ValueError: If it is no such store, empty or damaged.
         """
         loaded = EpisodeStore.open(path).load()
-        paths = np.split(loaded.observation[:, slice(*columns)], loaded.episode_ends[:-1])
+        positions = loaded.observation[:, slice(*columns) if columns else slice(0)]
+        paths = np.split(positions, loaded.episode_ends[:-1])
         return cls(paths, loaded.modes.tolist(), loaded.fingerprint)
 
     def __post_init__(self) -> None:
@@ -185,18 +187,24 @@ def rollout_part(
 
 def _pictures(run: Run, summary: dict[str, Any], demonstrations: Demonstrations) -> dict[str, Any]:
     rows = summary["controllers"]
-    arena = arena_of(summary["task"], run.modes, demonstrations.paths)
+    arena = drawing(run, demonstrations)
     samples = {name: timing.samples for name, timing in run.latency.items()}
     timed = any(row["latency_ms"]["p50"] is not None for row in rows)
     return {
-        "legend": arena.legend,
-        "trajectories": trajectories(panels(run, rows, demonstrations), arena),
+        "legend": "" if arena is None else arena.legend,
+        "trajectories": None if arena is None else trajectories(panels(run, rows, demonstrations), arena),
         "success": (figures.success if run.modes == 1 else figures.success_and_diversity)(
             rows, run.reference
         ),
-        "mixtures": [(name, mixture_map(m, arena, name)) for name, m in run.mixtures.items()],
+        "mixtures": [(name, mixture_map(m, arena, name)) for name, m in run.mixtures.items() if arena],
         "latency": figures.latency(rows, samples, run.reference) if timed else None,
     }
+
+
+def drawing(run: Run, demonstrations: Demonstrations) -> Arena | None:
+    """The table that paths are drawn on; None for a task without positions in a plane."""
+    card = run.controllers[0].card
+    return arena_of(card.task, card.modes, demonstrations.paths) if card.position_columns else None
 
 
 def panels(run: Run, rows: Sequence[dict[str, Any]], demonstrations: Demonstrations) -> list[Map]:

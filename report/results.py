@@ -49,7 +49,7 @@ class Card:
 
     `config` and `training_commit` belong to its training, `rollout` and `commit` to its rollouts; `dataset`
     is the fingerprint of what it learnt from. `position_columns` are the first and the one behind the last
-    column of an observation that hold the position in the plane.
+    column of an observation that hold the position in the plane; empty for a task without one.
     """
 
     name: str

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from stillhand.core.checkpoint import write_text
-from stillhand.report.arena import arena_of
 from stillhand.report.maps import trajectories
-from stillhand.report.page import Demonstrations, check_data, panels
+from stillhand.report.page import Demonstrations, check_data, drawing, panels
 from stillhand.report.results import Run, load_run
 from stillhand.report.summary import summarize_run
 from stillhand.report.table import Row, markdown, rows_of
@@ -39,7 +38,8 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
     for part, folder, suffix in parts(table, root):
         found, drawing = _made(part, folder, settings, run_all)
         rows += [{"task": part["task"], **row} for row in found] if "tasks" in table else found
-        out.with_name(f"{out.name}{suffix}.svg").write_bytes(drawing)
+        if drawing is not None:
+            out.with_name(f"{out.name}{suffix}.svg").write_bytes(drawing)
     about = {"device": device(), "commit": commit(), "command": " ".join(sys.argv), "rows": rows}
     write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
     write_text(out.with_suffix(".md"), markdown(table["title"], rows, notes(table, about)))
@@ -55,8 +55,8 @@ def parts(table: dict[str, Any], root: Path) -> list[tuple[dict[str, Any], Path,
 
 def _made(
     table: dict[str, Any], root: Path, settings: dict[str, Any], run_all: RunAll
-) -> tuple[list[Row], bytes]:
-    """Rows and picture of one task."""
+) -> tuple[list[Row], bytes | None]:
+    """Rows and picture of one task; no picture where positions are none in a plane."""
     data = root / "demonstrations.zarr"
     if not data.exists():
         run_all([["collect", f"task={table['task']}", f"data={data}", *table.get("collect", ())]], 1)
@@ -98,12 +98,14 @@ def repeated(table: Mapping[str, Any], kind: str, all_of: Mapping[str, Any]) -> 
     return table["often"][kind] if "often" in table else [*all_of]
 
 
-def picture(run: Run, demonstrations: Demonstrations, names: Sequence[str]) -> bytes:
+def picture(run: Run, demonstrations: Demonstrations, names: Sequence[str]) -> bytes | None:
     """Paths of the demonstrations and of the named controllers of one run, as SVG."""
-    summary = summarize_run(run)
-    drawn = panels(run, summary["controllers"], demonstrations)
+    arena = drawing(run, demonstrations)
+    if arena is None:
+        return None
+    drawn = panels(run, summarize_run(run)["controllers"], demonstrations)
     chosen = [panel for panel in drawn if panel.title in ("demonstrations", *names)]
-    return trajectories(chosen, arena_of(summary["task"], run.modes, demonstrations.paths)).data
+    return trajectories(chosen, arena).data
 
 
 def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:

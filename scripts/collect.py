@@ -23,12 +23,15 @@ class CollectConfig:
         data: The new store; must not exist.
         episodes: Demonstrations to keep.
         seed: Every episode's seed derives from it.
+        workers: Processes that play, one simulator and one thread each; 1 plays here. The episodes do not
+            depend on it.
     """
 
     task: Any = MISSING
     data: str = MISSING
     episodes: int = 2400
     seed: int = 0
+    workers: int = 1
 
 
 ConfigStore.instance().store(name="collect_schema", node=CollectConfig)
@@ -41,20 +44,24 @@ def main(config: DictConfig) -> None:
 
     from stillhand.datasets.episodes import EpisodeStore
     from stillhand.datasets.layout import state_fields
-    from stillhand.envs.record import record
+    from stillhand.envs.record import checked_noise, keep
     from stillhand.scripts.tasks import expert_of, simulator
+    from stillhand.scripts.workers import takes
 
     settings = plain(config)
-    at_least(settings, episodes=1, seed=0)
+    at_least(settings, episodes=1, seed=0, workers=1)
     task, path = settings["task"], Path(settings["data"])
     if path.exists():
         raise ValueError(f"data={path} exists already; choose another path (nothing was changed)")
-    env, make_expert = simulator(task), expert_of(task)
+    expert_of(task)  # refuses a task without one
+    env = simulator(task)
+    noise = checked_noise(task["noise"], env.spec.action_dim)
     writable_folder(str(path.parent))
-    with tqdm(total=settings["episodes"], desc="episodes") as bar:
-        recording = record(
-            env, make_expert, settings["episodes"], settings["seed"], bar.update, task["noise"]
-        )
+    with (
+        tqdm(total=settings["episodes"], desc="episodes") as bar,
+        takes(task, env, settings["workers"], settings["seed"], noise) as source,
+    ):
+        recording = keep(source, env.modes, settings["episodes"], bar.update)
     origin = {
         "expert": task["expert"]["_target_"],
         "seed": settings["seed"],

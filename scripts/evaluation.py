@@ -119,7 +119,7 @@ def evaluate(controller: Controller, env: PositionEnv, plan: Plan, run: Path, pl
         **entries.origin(controller.card, controller.entry, controller.policy),
         "task": env.spec.task,
         "modes": env.modes,
-        "position_columns": [columns.start, columns.stop],
+        "position_columns": [] if columns is None else [columns.start, columns.stop],
         "action_horizon": plan.action_horizon,
         "rollout": _conditions(controller.policy, plan),
     }

@@ -7,11 +7,13 @@ from stillhand.core.construct import allow, construct
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.experts import AvoidingExpert
+from stillhand.envs.metaworld import MetaWorld, MetaWorldExpert
 from stillhand.envs.push import Push
 from stillhand.envs.push_expert import PushExpert
+from stillhand.envs.pusht import PushT
 from stillhand.envs.record import MakeExpert
 
-ALLOWED = allow([Avoiding, AvoidingExpert, Push, PushExpert])
+ALLOWED = allow([Avoiding, AvoidingExpert, MetaWorld, MetaWorldExpert, Push, PushExpert, PushT])
 
 
 def simulator(task: Mapping[str, Any]) -> PositionEnv:
@@ -21,6 +23,12 @@ def simulator(task: Mapping[str, Any]) -> PositionEnv:
 
 
 def expert_of(task: Mapping[str, Any]) -> MakeExpert:
-    """(modes, seeds) -> the task's scripted demonstrator."""
+    """(modes, seeds) -> the task's scripted demonstrator.
+
+    Raises:
+        ValueError: The task has none; its demonstrations come from files.
+    """
+    if task["expert"] is None:
+        raise ValueError(f"{task['name']} has no expert; import demonstrations: stillhand prepare")
     make: MakeExpert = construct(task["expert"], ALLOWED)
     return make

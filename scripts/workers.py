@@ -11,8 +11,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +21,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from stillhand.datasets.schema import Array
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.ledger import Ledger, Row
-from stillhand.envs.record import Take, play
+from stillhand.envs.record import MakeExpert, Take, play
 from stillhand.envs.results import EpisodeResult
 from stillhand.envs.rollout import rollout
 from stillhand.scripts.tasks import expert_of, simulator
@@ -121,6 +123,24 @@ class Workers:
                 "a simulator's process died (killed, or out of memory?); what it played is lost, nothing was "
                 "written: run the command again, perhaps with fewer workers"
             ) from error
+
+
+@contextmanager
+def takes(
+    task: Mapping[str, Any], env: PositionEnv, count: int, seed: int, noise: Array
+) -> Iterator[Callable[[Sequence[int], int], Iterator[Take]]]:
+    """What the task's expert plays for (episodes, attempt): here, or in `count` processes if more than one."""
+    if count == 1:
+        yield partial(_takes_here, env, expert_of(task), seed, noise)
+        return
+    with Workers(task, count, env.capacity) as workers:
+        yield lambda numbers, attempt: workers.takes(numbers, seed, noise.tolist(), attempt)
+
+
+def _takes_here(
+    env: PositionEnv, make_expert: MakeExpert, seed: int, noise: Array, numbers: Sequence[int], attempt: int
+) -> Iterator[Take]:
+    return play(env, make_expert, numbers, seed, noise, attempt)
 
 
 def _one_thread() -> None:

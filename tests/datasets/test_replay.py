@@ -13,6 +13,7 @@ from foreign import LENGTHS, TOLD, numbers
 
 from stillhand.datasets.header import Told
 from stillhand.datasets.replay import Replay
+from stillhand.envs.pusht import PushT
 
 
 def test_replay_prefers_obs_over_state(tmp_path: Path) -> None:
@@ -21,6 +22,16 @@ def test_replay_prefers_obs_over_state(tmp_path: Path) -> None:
     root.create_array("data/obs", data=numbers(sum(LENGTHS), 9).astype(np.float32))
     assert Replay().open(tmp_path / "f", TOLD).header.spec.observation_dim == 9
     assert Replay(observation=("state",)).open(tmp_path / "f", TOLD).header.spec.observation_dim == 5
+
+
+def test_the_first_numbers_of_a_key(tmp_path: Path) -> None:
+    foreign.replay(tmp_path / "f")
+    whole = Replay().open(tmp_path / "f", TOLD).save(tmp_path / "whole").load().observation
+    part = Replay(observation=("state:2",)).open(tmp_path / "f", TOLD).save(tmp_path / "part")
+    np.testing.assert_array_equal(part.load().observation, whole[:, :2])
+    Replay().write(part, tmp_path / "out")
+    again = Replay().open(tmp_path / "out", Told()).save(tmp_path / "again")
+    np.testing.assert_array_equal(again.load().observation, whole[:, :2])
 
 
 def test_replay_in_a_zip_is_read_in_place(tmp_path: Path) -> None:
@@ -38,6 +49,14 @@ def test_the_human_push_t_set(real_data: Path, tmp_path: Path) -> None:
     assert (loaded.episodes, loaded.steps) == (206, 25650)
     assert (lengths.min(), np.median(lengths), lengths.max()) == (49, 122, 246)
     assert loaded.action.min() >= 0 and loaded.action.max() <= 512
+
+
+def test_the_human_push_t_set_as_the_simulator_observes_it(real_data: Path) -> None:
+    told = Told("pusht", 10.0)
+    for observation, keys in (("state", ("state",)), ("keypoints", ("keypoint", "state:2"))):
+        pytest.importorskip("gym_pusht", exc_type=ImportError)
+        form = Replay(observation=keys).open(real_data / "pusht/pusht_cchi_v7_replay.zarr", told)
+        assert form.header.spec == PushT(observation).spec
 
 
 def test_an_array_nobody_asks_for_may_have_a_codec_nobody_has(tmp_path: Path) -> None:
@@ -60,6 +79,9 @@ BAD: list[tuple[Replay, Damage, str]] = [
     (Replay(), zarr_data("meta/episode_ends", np.array([4, 5, 12])), r"ends at 12, but data has"),
     (Replay(), zarr_data("meta/episode_ends", np.array([0.5, 2.0])), r"one whole number per"),
     (Replay(), zarr_data("data/action", np.zeros((9, 2), np.float32)), r"data has rows"),
+    (Replay(observation=("state:6",)), lambda path: None, r"data/state has rows .*at least 6 numbers"),
+    (Replay(observation=("state:0",)), lambda path: None, r"'state:0' in format.observation, expected"),
+    (Replay(observation=("state:2", "state")), lambda path: None, r"'state' selected twice"),
     (Replay(observation=("keypoint",)), lambda path: None, r"lacks \['keypoint'\]; choose among"),
 ]  # fmt: skip
 

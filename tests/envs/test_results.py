@@ -44,6 +44,17 @@ def test_round_trip(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == ["episodes.jsonl", "paths.npz"]
 
 
+def test_a_task_without_positions_keeps_the_steps_and_no_path(tmp_path: Path) -> None:
+    bare = [replace(r, path=np.empty((r.steps + 1, 0), np.float32), path_length_m=None) for r in RESULTS]
+    write_results(tmp_path, bare)
+    read = read_results(tmp_path)
+    assert read == bare
+    assert [r.path.shape for r in read] == [(6, 0), (3, 0), (10, 0)]
+    np.savez(tmp_path / "paths.npz", path=np.empty((3, 9, 0), np.float32))
+    with pytest.raises(ValueError, match=r"paths.npz: paths of 9 rows, expected 10"):
+        read_results(tmp_path)
+
+
 def test_files_are_what_the_contract_says(tmp_path: Path) -> None:
     write_results(tmp_path, RESULTS)
     rows = [json.loads(line) for line in (tmp_path / "episodes.jsonl").read_text().splitlines()]

@@ -130,3 +130,15 @@ class Narrow(Avoiding):
 def test_room_for_few_episodes_changes_nothing(toy_policy: Any) -> None:
     pair = zip(*(rollout(env, toy_policy, LEDGER, 4, 16) for env in (Avoiding(), Narrow())), strict=True)
     assert all(same(whole, blockwise) for whole, blockwise in pair)
+
+
+class Blind(Avoiding):
+    """Says that its observation holds no position."""
+
+    position_columns = None
+
+
+def test_a_task_without_positions_has_no_path() -> None:
+    seen, blind = (rollout(env, Straight(), Ledger.grouped(1, 2), 2)[1] for env in (Avoiding(), Blind()))
+    assert blind.path.shape == (seen.steps + 1, 0) and blind.path_length_m is None
+    assert same(replace(blind, path=seen.path, path_length_m=seen.path_length_m), seen)

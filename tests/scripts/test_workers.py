@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stillhand.datasets.episodes import EpisodeStore
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.experts import AvoidingExpert
 from stillhand.envs.ledger import Ledger
@@ -76,3 +77,11 @@ def test_stages_with_two_workers_write_what_one_writes(
         lines = (run / "rollouts" / "em" / "episodes.jsonl").read_text().splitlines()
         texts.append([{**json.loads(line), "latency_ms": 0} for line in lines])
     assert texts[0] == texts[1]
+
+
+def test_collect_with_two_workers_records_what_one_records(stage: Callable[..., Any], tmp_path: Path) -> None:
+    for count in (1, 2):
+        done = stage("collect", f"data={tmp_path / str(count)}", "episodes=3", f"workers={count}")
+        assert done.code == 0, done.err
+    one, two = (EpisodeStore.open(tmp_path / name).load() for name in "12")
+    assert one.fingerprint == two.fingerprint
