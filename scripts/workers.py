@@ -129,7 +129,7 @@ class Workers:
 def takes(
     task: Mapping[str, Any], env: PositionEnv, count: int, seed: int, noise: Array
 ) -> Iterator[Callable[[Sequence[int], int], Iterator[Take]]]:
-    """What the task's expert plays for (episodes, attempt): here, or in `count` processes if more than one."""
+    """What the task's expert plays for (episodes, attempt): here, or in `count` processes."""
     if count == 1:
         yield partial(_takes_here, env, expert_of(task), seed, noise)
         return

@@ -146,6 +146,9 @@ def test_the_check_finds_a_wrong_value_and_a_wrong_key() -> None:
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("table=")])
 def test_every_run_of_a_table_composes_and_binds(option: str) -> None:
     table = composed("table", (option,))["table"]
+    if "experts" in table:
+        assert {*table["experts"]} <= {*TASKS}
+        return
     own = (f"task={table['task']}",)
     for stage in ("train", "distill"):
         for run, overrides in table[stage].items():
