@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ HEAD = (
     "task",
     "noise",
     "success %",
-    "in the mode asked for %",
+    "as asked %",
     "modes",
     "steps",
-    "demonstrations per CPU min",
+    "demonstrations per CPU minute",
 )
 
 
@@ -57,6 +58,7 @@ def write(settings: dict[str, Any], run_all: Callable[..., None], root: Path, ou
 
 def _composed(task: str) -> dict[str, Any]:
     """The task's configuration."""
+    import_module("stillhand.scripts.collect")  # registers its schema
     settings: dict[str, Any] = plain(compose("collect", [f"task={task}"]))["task"]
     return settings
 
@@ -128,10 +130,11 @@ def notes(table: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
         f"{about['device']}, one thread. Made by `{about['command']}`.",
         "",
         *uncommitted(about),
-        "Every episode is played once, modes asked for in turn, and all are counted. Noise: standard deviation "
-        "of what is added to the executed action, in its own units; it is not recorded. Brackets: 95 % Wilson "
-        "interval. Steps: median of the successful episodes. Demonstrations per CPU minute: episodes in the "
-        "mode asked for, per minute of CPU time of this process, simulator included.",
+        "Every episode is played once, modes asked for in turn, and all are counted. Noise: largest standard "
+        "deviation of what is added to the executed action, in its own units; it is not recorded. As asked: "
+        "success in the mode asked for. Brackets: 95 % Wilson interval. Steps: median of the successful "
+        "episodes. Demonstrations per CPU minute: episodes as asked, per minute of CPU time of this process, "
+        "simulator included.",
     ]
 
 
@@ -153,6 +156,4 @@ def _percent(rate: Row) -> str:
 
 def _reasons(row: Row) -> str:
     counts = Counter((failure["what"], failure["asked"]) for failure in row["failures"])
-    return ", ".join(
-        f"{count} x {what} when asked for mode {asked}" for (what, asked), count in sorted(counts.items())
-    )
+    return ", ".join(f"{n} x {what}, asked for mode {mode}" for (what, mode), n in sorted(counts.items()))

@@ -34,8 +34,8 @@ def test_every_episode_is_counted_and_failures_are_labelled() -> None:
 
 def test_an_expert_that_never_succeeds_is_a_row_too() -> None:
     row = summary([take(0, -1, 5, False)], modes=3, cpu_minutes=1.0)
-    about = {"rows": [{**row, "name": "lift", "noise": [0.2, 0.0], "commit": "a"}], "commit": "a", "device": "c",
-             "command": "x"}  # fmt: skip
+    rows = [{**row, "name": "lift", "noise": [0.2, 0.0], "commit": "a"}]
+    about = {"rows": rows, "commit": "a", "device": "c", "command": "x"}
     text = markdown({"title": "T", "episodes": 1, "seed": 0}, about)
     assert "| lift | 0.2 | 0 (0.0 to 79.3) | 0 (0.0 to 79.3) | 0 of 3 | – | 0 |" in text
     assert "- lift, noise 0.2: 1 x no success, asked for mode 0" in text
