@@ -143,10 +143,12 @@ def heading(quaternion: Float[Array, "*n 4"]) -> Float[Array, "*n 2"]:
 class Push:
     """n episodes of the task in one process; implements `stillhand.envs.base.BatchEnv`.
 
-    Observation (12): desired x, y and actual x, y of the rod; x, y, cos 4 yaw, sin 4 yaw of cube 0, then of
-    cube 1; lengths in metres. Four times the yaw, because quarter turns of a cube change nothing and should
-    not look different. Action (2): change of the desired position, metres per control step. A vector longer
-    than `ACTION_LIMIT_M` is shortened to it; a non-finite action is an error.
+    Observation (16): desired x, y and actual x, y of the rod; then, of each cube, x, y, the same as seen from
+    the rod, and cos 4 yaw, sin 4 yaw. Lengths in metres. Four times the yaw, because a quarter turn of a cube
+    changes nothing and should not look different. Seen from the rod, because there millimetres decide, which
+    a network would have to find in differences of numbers a hundred times as large.
+    Action (2): change of the desired position, metres per control step. A vector longer than
+    `ACTION_LIMIT_M` is shortened to it; a non-finite action is an error.
     Episodes are independent: each one's trajectory is bit-identical whatever runs beside it.
     """
 
@@ -162,7 +164,7 @@ class Push:
     @property
     def spec(self) -> Spec:
         """Dimensions and control rate."""
-        return Spec("push", 12, 2, 1 / (PHYSICS_STEPS * PHYSICS_STEP_S))
+        return Spec("push", 16, 2, 1 / (PHYSICS_STEPS * PHYSICS_STEP_S))
 
     @property
     def horizon(self) -> int:
@@ -248,9 +250,10 @@ class Push:
         return done
 
     def _observation(self) -> Float[Array, "n o"]:
-        cubes = self._cubes()
-        seen = np.concatenate([cubes[..., :2], heading(cubes[..., 3:])], axis=-1).reshape(-1, 8)
-        observation: Array = np.concatenate([self._desired, self._state[:, 1:3], seen], axis=1)
+        cubes, rod = self._cubes(), self._state[:, 1:3]
+        place = cubes[..., :2]
+        seen = np.concatenate([place, place - rod[:, None], heading(cubes[..., 3:])], axis=-1)
+        observation: Array = np.concatenate([self._desired, rod, seen.reshape(-1, 12)], axis=1)
         return observation.astype(np.float32)
 
 

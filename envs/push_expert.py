@@ -23,7 +23,7 @@ TRAVEL_M = 0.014  # per control step, away from cubes
 PUSH_M = (0.005, 0.012)  # per control step, at the target and far from it
 SLOW_DOWN = 0.15  # speed per metre to the target
 BEHIND_M = 0.018  # lateral distance up to which the rod is behind a cube
-GAIN = 0.8  # of the lateral correction, and of the one back onto a circle
+GAIN = 0.4  # of the lateral correction, and of the one back onto a circle
 CORRECTION_M = 0.008  # most of either, per control step
 PLACED_M = 0.03
 LOST_M = 0.045
@@ -55,7 +55,7 @@ class PushExpert:
         if len(observation) != len(self._first):
             raise ValueError(f"need {len(self._first)} observations, got {len(observation)}")
         seen = observation.astype(np.float64)
-        rod, cubes = seen[:, 2:4], seen[:, 4:].reshape(-1, 2, 4)[..., :2]
+        rod, cubes = seen[:, 2:4], seen[:, 4:].reshape(-1, 2, 6)[..., :2]
         every, turn = np.arange(len(seen)), self._turn(cubes)
         to_target = self._target[every, turn] - cubes[every, turn]
         distance = np.linalg.norm(to_target, axis=1)

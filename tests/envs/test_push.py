@@ -56,7 +56,7 @@ def placed(
 
 
 def moved(env: Push, move: tuple[float, float], steps: int) -> np.ndarray:
-    """Observations (steps, 12) of the only episode."""
+    """Observations (steps, 16) of the only episode."""
     return np.concatenate([env.step(np.array([move])).observation for _ in range(steps)])
 
 
@@ -78,6 +78,15 @@ def test_keeps_the_protocol() -> None:
     assert (env.spec.action_dim, env.spec.control_hz, env.horizon, env.modes) == (2, 10, 400, 4)
 
 
+def test_observation_shows_cubes_from_the_plane_and_from_the_rod() -> None:
+    observation, start = Push().reset([4])[0], start_state(4)
+    np.testing.assert_allclose(observation[:4], np.tile(start[1:3], 2), rtol=1e-6)
+    for seen, pose in zip(observation[4:].reshape(2, 6), start[3:17].reshape(2, 7), strict=True):
+        yaw = 2 * np.arctan2(pose[6], pose[3])
+        expected = [*pose[:2], *(pose[:2] - start[1:3]), np.cos(4 * yaw), np.sin(4 * yaw)]
+        np.testing.assert_allclose(seen, expected, atol=1e-6)
+
+
 def test_equals_plain_physics_steps() -> None:
     """Against one MuJoCo data object that is stepped on and on, and keeps all its memory."""
     actions, env, physics = demonstrated(1, 45)[0], Push(), model()
@@ -92,25 +101,25 @@ def test_equals_plain_physics_steps() -> None:
             mujoco.mj_step(physics, data)
         desired = desired + action
         np.testing.assert_array_equal(seen[2:4], data.qpos[:2].astype(np.float32))
-        np.testing.assert_array_equal(seen[[4, 5, 8, 9]], data.qpos[[2, 3, 9, 10]].astype(np.float32))
+        np.testing.assert_array_equal(seen[[4, 5, 10, 11]], data.qpos[[2, 3, 9, 10]].astype(np.float32))
     assert np.abs(seen[[4, 5]] - start[3:5]).max() > 0.02  # a cube was pushed: contacts took part
 
 
 def test_cube_pushed_through_its_centre_moves_along(monkeypatch: pytest.MonkeyPatch) -> None:
     env = placed(monkeypatch, APART, rod=(0.3, -0.06))
     seen = moved(env, (0.0, 0.008), 20)
-    rod, first, second = seen[-1, 2:4], seen[-1, 4:6], seen[-1, 8:10]
+    rod, first, second = seen[-1, 2:4], seen[-1, 4:6], seen[-1, 10:12]
     assert rod[1] > 0.09  # it followed its set point, nearly
     assert first[1] - rod[1] == pytest.approx(CUBE_HALF_EDGE_M + ROD_RADIUS_M, abs=0.002)
     assert first[0] == pytest.approx(0.3, abs=0.001)
-    np.testing.assert_allclose(seen[-1, 6:8], [1, 0], atol=0.1)  # it hardly turned
+    np.testing.assert_allclose(seen[-1, 8:10], [1, 0], atol=0.1)  # it hardly turned
     np.testing.assert_allclose(second, APART[1], atol=1e-4)  # nothing moves by itself
 
 
 def test_cube_pushed_beside_its_centre_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     env = placed(monkeypatch, APART, rod=(0.312, -0.06))
     seen = moved(env, (0.0, 0.008), 6)
-    assert seen[-1, 5] > 0.005 and seen[-1, 7] > 0.2  # pushed on the right: anticlockwise, 4 yaw > 0
+    assert seen[-1, 5] > 0.005 and seen[-1, 9] > 0.2  # pushed on the right: anticlockwise, 4 yaw > 0
 
 
 def test_cube_stops_when_the_rod_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,11 +135,11 @@ def test_cubes_stay_on_the_plane() -> None:
     env, rng = Push(), np.random.default_rng(0)
     observation = env.reset(range(8))
     for _ in range(60):
-        towards = observation[:, 4:6] - observation[:, 2:4]  # at full speed into the first cube
+        towards = observation[:, 6:8]  # at full speed into the first cube
         observation = env.step(towards + rng.normal(0, 0.02, (8, 2))).observation
         np.testing.assert_allclose(env._state[:, [5, 12]], CUBE_HALF_EDGE_M, atol=0.001)
     assert np.abs(observation[:, 4:6] - START_M[0]).max() > 0.2
-    np.testing.assert_allclose(np.linalg.norm(observation[:, 6:8], axis=1), 1, atol=0.01)
+    np.testing.assert_allclose(np.linalg.norm(observation[:, 8:10], axis=1), 1, atol=0.01)
 
 
 def test_far_away_nothing_breaks() -> None:
@@ -138,7 +147,7 @@ def test_far_away_nothing_breaks() -> None:
     env.reset([0])
     seen = moved(env, (-1.0, 0.0), 100)
     assert seen[-1, 0] == pytest.approx(seen[0, 0] - 99 * ACTION_LIMIT_M, abs=1e-5)
-    np.testing.assert_allclose(seen[-1, 4:], seen[0, 4:], atol=1e-4)
+    np.testing.assert_allclose(seen[-1, [4, 5, 8, 9]], seen[0, [4, 5, 8, 9]], atol=1e-4)
     assert np.isfinite(seen).all() and env.mode()[0] == -1 and env.score()[0] == 0
 
 
@@ -170,7 +179,7 @@ def test_start_is_jittered_within_bounds(seed: int) -> None:
 def test_starts_differ_and_belong_to_their_seed() -> None:
     env = Push()
     together = env.reset([3, 1, 2])
-    assert (np.ptp(together[:, [0, 4, 5, 6, 7, 8, 9]], axis=0) > 0).all()
+    assert (np.ptp(together[:, [0, 4, 5, 8, 9, 10, 11]], axis=0) > 0).all()
     np.testing.assert_array_equal(env.reset([1])[0], together[1])
 
 

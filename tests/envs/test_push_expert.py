@@ -9,7 +9,7 @@ from stillhand.envs.record import record
 
 
 def play(modes: list[int], seeds: list[int], steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Observations (n, steps, 12) and actions (n, steps, 2)."""
+    """Observations (n, steps, 16) and actions (n, steps, 2)."""
     env, expert = Push(), PushExpert(modes, seeds)
     observations, actions = [env.reset(seeds)], []
     for _ in range(steps):
@@ -20,13 +20,14 @@ def play(modes: list[int], seeds: list[int], steps: int) -> tuple[np.ndarray, np
 
 def seen(rod: tuple[float, float], *cubes: tuple[float, float]) -> np.ndarray:
     """One observation."""
-    return np.array([[*rod, *rod, *(number for x, y in cubes for number in (x, y, 1.0, 0.0))]])
+    poses = [(x, y, x - rod[0], y - rod[1], 1.0, 0.0) for x, y in cubes]
+    return np.array([[*rod, *rod, *np.ravel(poses)]])
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.004])
 def test_every_mode_is_demonstrated(noise: float) -> None:
-    recording = record(Push(), PushExpert, 12, seed=3, noise=noise)
-    assert [episode.mode for episode in recording.episodes] == [i % MODES for i in range(12)]
+    recording = record(Push(), PushExpert, 8, seed=3, noise=noise)
+    assert [episode.mode for episode in recording.episodes] == [i % MODES for i in range(8)]
     assert recording.failed + recording.other_mode == 0
     for episode in recording.episodes:
         labels = episode.arrays["action"]
@@ -64,7 +65,7 @@ def test_pushes_from_behind_and_straight() -> None:
     action = PushExpert([0], [0]).act(seen((x, y - 0.25), (x, y - 0.2), other))[0]
     assert action[1] > 0.005 and abs(action[0]) < 1e-6
     beside = PushExpert([0], [0]).act(seen((x + 0.01, y - 0.25), (x, y - 0.2), other))[0]
-    assert beside[0] < -0.005 and 0 < beside[1] < action[1]  # back to the middle, with less speed
+    assert beside[0] < -0.003 and 0 < beside[1] < action[1]  # back to the middle, with less speed
 
 
 def test_goes_round_a_cube_it_stands_in_front_of() -> None:
@@ -98,4 +99,4 @@ def test_refuses_bad_input() -> None:
     with pytest.raises(ValueError, match="a mode lies in 0..3"):
         PushExpert([4], [0])
     with pytest.raises(ValueError, match="need 2 observations, got 1"):
-        PushExpert([1, 2], [0, 1]).act(np.zeros((1, 12)))
+        PushExpert([1, 2], [0, 1]).act(np.zeros((1, 16)))

@@ -77,11 +77,24 @@ def test_recording_covers_every_mode_and_tells_its_origin(folder: Path, tiny_sto
     store = EpisodeStore.open(folder / "d.zarr")
     demonstrations = store.load()
     assert sorted(demonstrations.modes.tolist()) == list(range(24))
-    assert store.attributes["seed"] == 5
+    assert (store.attributes["seed"], store.attributes["noise"]) == (5, 0.0)
     assert store.attributes["expert"] == "stillhand.envs.experts.AvoidingExpert"
     assert {"python", "mujoco", "numpy", "stillhand"} <= set(store.attributes["versions"])
     # Another process recorded the same content from the same seed.
     assert demonstrations.fingerprint == EpisodeStore.open(tiny_store).fingerprint
+
+
+def test_a_tasks_noise_is_executed_and_told(tmp_path: Path, stage: Callable[..., Any]) -> None:
+    for noise in (0.004, 0.0):
+        path = tmp_path / f"{noise}.zarr"
+        done = stage("collect", "task=push", "episodes=1", f"data={path}", f"task.noise={noise}")
+        assert done.code == 0 and f"executed noise {noise}" in done.out, done.err
+        store = EpisodeStore.open(path)
+        data = store.load()
+        desired = np.diff(data.observation[:, :2].astype(np.float64), axis=0)
+        spread = (desired - data.action[:-1]).std()
+        assert store.attributes["noise"] == noise
+        assert spread == pytest.approx(noise, rel=0.15, abs=1e-6)
 
 
 @pytest.mark.parametrize("method", ["diffusion", "em", "vdd"])
