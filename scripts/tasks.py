@@ -7,11 +7,12 @@ from stillhand.core.construct import allow, construct
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.experts import AvoidingExpert
+from stillhand.envs.gymnasium_tasks import Gymnasium
 from stillhand.envs.metaworld import MetaWorld, MetaWorldExpert
 from stillhand.envs.pusht import PushT
 from stillhand.envs.record import MakeExpert
 
-ALLOWED = allow([Avoiding, AvoidingExpert, MetaWorld, MetaWorldExpert, PushT])
+ALLOWED = allow([Avoiding, AvoidingExpert, Gymnasium, MetaWorld, MetaWorldExpert, PushT])
 
 
 def simulator(task: Mapping[str, Any]) -> PositionEnv:
