@@ -32,12 +32,14 @@ class Rules:
         succeeds: (info, terminated) of a step -> whether the task is solved in it.
         ends_at_success: Whether solving the task ends the episode.
         horizon: Control steps after which an episode ends.
+        reward: (raw observation, the environment's reward) of a step -> the reward that counts.
     """
 
     observe: Callable[[Any], Float[Array, " o"]]
     succeeds: Callable[[Mapping[str, Any], bool], bool]
     ends_at_success: bool
     horizon: int
+    reward: Callable[[Any, float], float] = lambda raw, reward: reward
 
 
 class GymEpisodes:
@@ -109,13 +111,19 @@ class _Episode:
             return
         raw, reward, terminated, truncated, info = self._env.step(action)
         self.observation = self._seen(raw)
-        self.rewards.append(float(reward))
+        self.rewards.append(self._rules.reward(raw, float(reward)))
         self.success |= self._rules.succeeds(info, bool(terminated))
         solved = self.success and self._rules.ends_at_success
         self.done = bool(terminated or truncated or solved) or len(self.rewards) >= self._rules.horizon
 
     def _seen(self, raw: Any) -> Float[Array, " o"]:
         return np.asarray(self._rules.observe(raw), dtype=np.float32)
+
+
+def saturated(action: Float[Array, "n a"]) -> Float[Array, "n a"]:
+    """Actions limited to [-1, 1]; what is not finite stays, to be refused."""
+    limited: Array = np.where(np.isfinite(action), np.clip(action, -1, 1), action)
+    return limited
 
 
 def seeded(seed: int) -> Start:

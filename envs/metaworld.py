@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.base import Step
-from stillhand.envs.gym_episodes import GymEnv, GymEpisodes, Rules, Start, optional
+from stillhand.envs.gym_episodes import GymEnv, GymEpisodes, Rules, Start, optional, saturated
 
 CONTROL_HZ = 80.0
 HORIZON = 500
@@ -60,9 +60,7 @@ class MetaWorld:
 
     def step(self, action: Float[Array, "n a"]) -> Step:
         """Advance every running episode by 12.5 ms; finished episodes stay as they are."""
-        # infinite components are left to be refused
-        limited = np.where(np.isfinite(action), np.clip(action, -1, 1), action)
-        return self._episodes.step(limited)
+        return self._episodes.step(saturated(action))
 
     def mode(self) -> Int[Array, " n"]:
         """Always 0, of 1, at success; -1 before."""

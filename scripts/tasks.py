@@ -7,13 +7,14 @@ from stillhand.core.construct import allow, construct
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.experts import AvoidingExpert
+from stillhand.envs.gymnasium_tasks import Gymnasium
 from stillhand.envs.metaworld import MetaWorld, MetaWorldExpert
 from stillhand.envs.push import Push
 from stillhand.envs.push_expert import PushExpert
 from stillhand.envs.pusht import PushT
 from stillhand.envs.record import MakeExpert
 
-ALLOWED = allow([Avoiding, AvoidingExpert, MetaWorld, MetaWorldExpert, Push, PushExpert, PushT])
+ALLOWED = allow([Avoiding, AvoidingExpert, Gymnasium, MetaWorld, MetaWorldExpert, Push, PushExpert, PushT])
 
 
 def simulator(task: Mapping[str, Any]) -> PositionEnv:

@@ -76,7 +76,12 @@ def test_distill_refuses(
 
 @pytest.mark.parametrize(
     ("overrides", "says"),
-    [(["episodes=0"], ("episodes", "0")), (["seed=-1"], ("seed", "-1")), (["episodes=many"], ("many",))],
+    [
+        (["episodes=0"], ("episodes", "0")),
+        (["seed=-1"], ("seed", "-1")),
+        (["episodes=many"], ("many",)),
+        (["task.expert=null"], ("avoiding has no expert", "stillhand prepare")),
+    ],
 )
 def test_collect_refuses(
     overrides: list[str], says: tuple[str, ...], refused: Callable[..., None], tmp_path: Path
