@@ -8,8 +8,8 @@ somewhere (Zhou et al. 2019, arXiv 1812.07035). The hand's quaternion, x y z w, 
 points down, q = (cos yaw/2, sin yaw/2, ~0, ~0), so it jumps at a yaw of 180 degrees only.
 
 Modes: `2 side + fingers` for Lift, Stack and PickPlaceCan, `side` for NutAssemblySquare, `turn` for Door.
-    side      left (0) or right (1) of the straight line from the hand's start to the object's, seen along it:
-              the sign of the mean offset of the hand's path until it first is near the object
+    side      left (0) or right (1) of the straight line from the hand's start to the grasp's, seen along it:
+              the sign of the hand's largest offset from it until it first is near the grasp
     fingers   when the object last leaves its support, do they close along its y axis (0) or its x axis (1);
               for the can, which has no orientation, along the world's
     turn      the door's handle is turned down (0) or up (1)
@@ -47,7 +47,8 @@ MODES: Mapping[str, int] = MappingProxyType(
     {"Lift": 4, "Stack": 4, "PickPlaceCan": 4, "NutAssemblySquare": 2, "Door": 2}
 )
 HAND_POSITION, HAND_QUATERNION, OPENING = slice(0, 3), slice(3, 7), 7
-NEAR_M = 0.07  # between hand and object: the approach is over
+NEAR_M = 0.07  # between hand and grasp: the approach is over
+HANDLE_M = 0.054  # from the centre of the square nut to the middle of its handle, along the nut's x axis
 RAISED_M = 0.01  # above the lowest height of its centre: the object is picked up
 TURNED_RAD = 0.3  # of the door's handle: its direction is decided
 
@@ -133,8 +134,15 @@ def read_mode(task: str, seen: Sequence[Float[Array, " o"]], success: bool) -> i
     picked = _picked(path[:, OPENING + 3], success)
     if picked is None:
         return -1
-    left_or_right = side(path[:, HAND_POSITION], path[:, OPENING + 1 : OPENING + 4])
+    left_or_right = side(path[:, HAND_POSITION], grasp(task, path))
     return left_or_right if MODES[task] == 2 else 2 * left_or_right + fingers(task, path[picked])
+
+
+def grasp(task: str, observation: Float[Array, "*t o"]) -> Float[Array, "*t 3"]:
+    """Where the task's first object is held: its centre, or the nut's handle."""
+    places = columns(task)
+    centre, turn = (observation[..., places[key]] for key in OBJECTS[task][:2])
+    return centre + HANDLE_M * turn[..., :3] if task == "NutAssemblySquare" else centre
 
 
 def _turn(angles: Float[Array, " t"], success: bool) -> int:
@@ -155,12 +163,13 @@ def _picked(heights: Float[Array, " t"], success: bool) -> int | None:
 
 
 def side(hand: Float[Array, "t 3"], target: Float[Array, "t 3"]) -> int:
-    """0 if the hand's path leads left of the straight line to the object, else 1."""
+    """0 if the hand's path leads left of the straight line to the target, else 1."""
     away = np.linalg.norm(hand - target, axis=1)
     near = np.flatnonzero(away < NEAR_M)
     steps = near[0] + 1 if near.size else len(hand)
     along, path = (target[0] - hand[0])[:2], (hand[:steps] - hand[0])[:, :2]
-    return int((along[0] * path[:, 1] - along[1] * path[:, 0]).sum() <= 0)
+    offset = along[0] * path[:, 1] - along[1] * path[:, 0]
+    return int(offset[np.abs(offset).argmax()] <= 0)
 
 
 def fingers(task: str, observation: Float[Array, " o"]) -> int:

@@ -8,8 +8,10 @@ from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.experts import AvoidingExpert
 from stillhand.envs.record import MakeExpert
+from stillhand.envs.robosuite import Robosuite
+from stillhand.envs.robosuite_experts import RobosuiteExpert
 
-ALLOWED = allow([Avoiding, AvoidingExpert])
+ALLOWED = allow([Avoiding, AvoidingExpert, Robosuite, RobosuiteExpert])
 
 
 def simulator(task: Mapping[str, Any]) -> PositionEnv:

@@ -116,7 +116,7 @@ def picking(task: str, sideways: float, turn: float, along: float = 0.0) -> list
     return seen
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.booleans(), st.booleans(), st.floats(-0.7, 0.7), angle)
 def test_side_and_fingers_of_a_pick(right: bool, along_x: bool, error: float, along: float) -> None:
     for task in ("Lift", "Stack", "PickPlaceCan"):
