@@ -13,8 +13,12 @@ from stillhand.envs.push import Push
 from stillhand.envs.push_expert import PushExpert
 from stillhand.envs.pusht import PushT
 from stillhand.envs.record import MakeExpert
+from stillhand.envs.robosuite import Robosuite
+from stillhand.envs.robosuite_experts import RobosuiteExpert
 
-ALLOWED = allow([Avoiding, AvoidingExpert, Gymnasium, MetaWorld, MetaWorldExpert, Push, PushExpert, PushT])
+SIMULATORS = (Avoiding, Gymnasium, MetaWorld, Push, PushT, Robosuite)
+EXPERTS = (AvoidingExpert, MetaWorldExpert, PushExpert, RobosuiteExpert)
+ALLOWED = allow([*SIMULATORS, *EXPERTS])
 
 
 def simulator(task: Mapping[str, Any]) -> PositionEnv:
