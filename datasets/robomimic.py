@@ -109,8 +109,8 @@ class Robomimic:
     def _observation_keys(self, demo: h5py.Group) -> tuple[str, ...]:
         if not hdf5.has(demo, "obs"):
             raise ValueError(
-                f"{demo.file.filename}: {demo.name} has no obs; recordings of robosuite that hold "
-                "simulator states alone cannot be read yet"
+                f"{demo.file.filename}: {demo.name} has no obs; recordings of robosuite hold "
+                "simulator states alone: format=teleoperation"
             )
         there = hdf5.names(hdf5.group(demo, "obs"))
         keys = self.observation or usual(there)

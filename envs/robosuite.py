@@ -24,7 +24,7 @@ from stillhand.envs.base import Step
 from stillhand.envs.robosuite_tasks import MODES, observe, read_mode
 
 CONTROL_HZ = 20.0
-STEP_M = 0.05  # of the hand's goal, for an action of 1
+STEP_M, TURN_RAD = 0.05, 0.5  # of the hand's goal, for an action of 1
 MODEL_SEED = 0  # of what robosuite draws once, when it builds the model
 # These two draw their object from a Python set of names, whose order differs from process to process.
 UNREPEATABLE = ("NutAssemblySingle", "PickPlaceSingle")
@@ -120,6 +120,36 @@ class Robosuite:
         """What each action adds to the hand's position as its goal, metres; (t, 3), of the first arm."""
         goal: Array = np.clip(action[:, :3], -1, 1) * STEP_M
         return goal
+
+    @property
+    def state_dim(self) -> int:
+        """Numbers of a simulator state: time, positions, velocities."""
+        return 1 + int(self._simulator.sim.model.nq) + int(self._simulator.sim.model.nv)
+
+    @property
+    def joint_names(self) -> list[str]:
+        """Joints in the order of the state."""
+        model = self._simulator.sim.model
+        return [str(model.joint_id2name(i)) for i in range(model.njnt)]
+
+    def body_m(self, name: str) -> Float[Array, " 3"] | None:
+        """Where a body stands in its parent, metres; None without it."""
+        model = self._simulator.sim.model
+        found: Array | None = model.body_pos[model.body_name2id(name)] if name in model.body_names else None
+        return found
+
+    def observe_state(self, state: Float[Array, " s"]) -> Float[Array, " o"]:
+        """What is seen in a simulator state; ends the episode that was being played."""
+        self._begun = False
+        self._simulator.sim.set_state_from_flattened(state)
+        self._simulator.sim.forward()
+        return self._observation()
+
+    def step_from(self, state: Float[Array, " s"], action: Float[Array, " a"]) -> Float[Array, " o"]:
+        """What is seen one control step after a simulator state; ends the episode that was being played."""
+        self.observe_state(state)
+        self._simulator.step(action.astype(np.float64))
+        return self._observation()
 
     def _success(self) -> bool:
         return self._held >= self._hold

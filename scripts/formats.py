@@ -12,8 +12,9 @@ from stillhand.datasets.lerobot import LeRobot
 from stillhand.datasets.minari import Minari
 from stillhand.datasets.replay import Replay
 from stillhand.datasets.robomimic import Robomimic
+from stillhand.envs.teleoperation import Teleoperation
 
-ALLOWED = allow([D4rl, LeRobot, Minari, Replay, Robomimic, Stored])
+ALLOWED = allow([D4rl, LeRobot, Minari, Replay, Robomimic, Stored, Teleoperation])
 
 
 def format_of(node: Mapping[str, Any]) -> Format:

@@ -66,7 +66,7 @@ BAD: list[tuple[Robomimic, Damage, str]] = [
     (Robomimic(), deleted("data/demo_2/actions"), r"demo_2/actions: missing"),
     (Robomimic(), deleted("data"), r"/data: missing"),
     (Robomimic(), deleted("data/demo_0/obs/object"), r"obs lacks \['object'\]; choose among"),
-    (Robomimic(), deleted("data/demo_0/obs"), r"has no obs.*cannot be read yet"),
+    (Robomimic(), deleted("data/demo_0/obs"), r"has no obs.*format=teleoperation"),
     (Robomimic(), replaced("data/demo_2/actions", np.zeros((2, 7))), r"states total=11 steps, but holds 12"),
     (Robomimic(), replaced("data/demo_2/actions", np.zeros((1, 3))), r"action has shape"),
     (Robomimic(), replaced("data/demo_10/obs/object", np.full((6, 5), np.nan)), r"object: \[nan.* step 0"),
