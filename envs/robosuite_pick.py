@@ -73,18 +73,23 @@ def above(task: str, yaw: Yaw) -> Target:
     return lambda s: upright(grasp(task, s.now) + up(float(np.interp(s.draws[1], (-1, 1), HOVER_M))), yaw(s))
 
 
-def down(task: str, yaw: Yaw, depth_m: float) -> Target:
-    """To a height above the object; higher while the hand is aside, lest it knocks the object over."""
+def around(task: str, yaw: Yaw, depth_m: float) -> Target:
+    """At a height above the object's centre."""
+    return lambda s: upright(grasp(task, s.now) + up(depth_m), yaw(s))
+
+
+def down(goal: Target) -> Target:
+    """To the goal, but higher while the hand is aside, lest it knocks the object over."""
 
     def target(s: Situation) -> Pose:
-        goal = grasp(task, s.now) + up(depth_m)
-        return upright(goal + up(funnel(s.hand, goal, ASIDE_M)), yaw(s))
+        pose = goal(s)
+        return Pose(pose.position + up(funnel(s.hand, pose.position, ASIDE_M)), pose.axes)
 
     return target
 
 
 def funnel(now: Float[Array, " 3"], goal: Float[Array, " 3"], aside_m: float) -> float:
-    """How much higher than the goal to stay, as long as it is not below."""
+    """How far above the goal to stay because of a distance to the side."""
     return FUNNEL * max(0.0, float(np.linalg.norm((now - goal)[:2])) - aside_m)
 
 
@@ -101,11 +106,12 @@ def carried(goal: Place) -> Target:
 def pick(task: str, depth_m: float = 0.0, lift_m: float = 0.12) -> tuple[Phase, ...]:
     """To the object, down to `depth_m` above its centre, closed, and up by `lift_m`."""
     yaw = across(task)
+    there = around(task, yaw, depth_m)
     return (
         Phase(detour(task, yaw), closed=False, within=(0.03, 0.05, 7.0), firm=False),
-        Phase(above(task, yaw), closed=False),
-        Phase(down(task, yaw, depth_m), closed=False, within=(0.012, 0.008, 0.2), limit=50),
-        Phase(down(task, yaw, depth_m), closed=True, within=ANYHOW, least=10),
+        Phase(above(task, yaw), closed=False, least=6),  # the fingers may have to open again
+        Phase(down(there), closed=False, within=(0.012, 0.008, 0.2), limit=50),
+        Phase(there, closed=True, within=ANYHOW, least=10),
         Phase(lifted(lift_m), closed=True, holds=held(task)),
     )
 

@@ -21,30 +21,25 @@ def takes(env: Robosuite, task: str, numbers: list[int], noise: np.ndarray) -> l
 
 @pytest.mark.sim
 @needs
-@pytest.mark.parametrize("task", ["Lift", "Door"])
-def test_quick_tasks_are_solved_as_asked(task: str) -> None:
-    env = Robosuite(task)
-    played = takes(env, task, [0, MODES[task] - 1], NOISE)
-    assert all(take.as_asked for take in played)
-    again = takes(env, task, [0], NOISE)[0]
-    np.testing.assert_array_equal(
-        again.episode.arrays["observation"], played[0].episode.arrays["observation"]
-    )
+@pytest.mark.parametrize("task", PLANS)
+def test_disturbed_demonstrations_are_solved_as_asked(task: str) -> None:
+    """The first and the last mode: both sides, both attitudes of the fingers, both turns."""
+    played = takes(Robosuite(task), task, [0, MODES[task] - 1], NOISE)
+    assert [take.as_asked for take in played] == [True, True]
     for take in played:
         actions = take.episode.arrays["action"]
         assert actions.dtype == np.float32 and np.abs(actions).max() <= 1  # the label, without its noise
-        assert len(actions) < 150
 
 
 @pytest.mark.sim
-@pytest.mark.slow
 @needs
-@pytest.mark.parametrize("task", PLANS)
-def test_every_mode_of_every_task_is_solved_as_asked(task: str) -> None:
-    env = Robosuite(task)
-    for noise in (0 * NOISE, NOISE):
-        played = takes(env, task, list(range(MODES[task])), noise)
-        assert all(take.as_asked for take in played)
+def test_a_demonstration_is_its_seeds_alone() -> None:
+    """Through grasp and lift, in another simulator and order."""
+    first = takes(Robosuite("Lift"), "Lift", [0, 1], NOISE)
+    again = takes(Robosuite("Lift"), "Lift", [1, 0], NOISE)
+    for one, other in zip(first, reversed(again), strict=True):
+        for key in ("observation", "action"):
+            np.testing.assert_array_equal(one.episode.arrays[key], other.episode.arrays[key])
 
 
 def test_refuses_bad_input() -> None:
