@@ -57,22 +57,39 @@ def _made(
     table: dict[str, Any], root: Path, settings: dict[str, Any], run_all: RunAll
 ) -> tuple[list[Row], bytes | None]:
     """Rows and picture of one task; no picture where positions are none in a plane."""
-    data = root / "demonstrations.zarr"
+    data = demonstrations(table, root, settings["data"])
     if not data.exists():
         run_all([["collect", f"task={table['task']}", f"data={data}", *table.get("collect", ())]], 1)
     for stage in STAGES:
-        run_all(trainings(stage, table, root, settings["overrides"] or []), settings["processes"])
+        run_all(trainings(stage, table, root, data, settings["overrides"] or []), settings["processes"])
     # one at a time: latency is measured here
     run_all(rollouts(table, root, settings["rollout_overrides"] or []), 1)
     runs = [load_run(root / f"seed-{seed}", table["reference"]) for seed in table["seeds"]]
-    demonstrations = Demonstrations.read(data, runs[0].controllers[0].card.position_columns)
-    check_data(runs[0], demonstrations)
-    return rows_of(runs), picture(runs[0], demonstrations, table["pictured"])
+    shown = Demonstrations.read(data, runs[0].controllers[0].card.position_columns)
+    check_data(runs[0], shown)
+    return rows_of(runs), picture(runs[0], shown, table["pictured"])
 
 
-def trainings(stage: str, table: dict[str, Any], root: Path, extra: Sequence[str]) -> list[Command]:
+def demonstrations(table: dict[str, Any], root: Path, given: str | None) -> Path:
+    """Where a task's demonstrations are or will be recorded.
+
+    Raises:
+        ValueError: `given` does not exist, or there are several tasks for it.
+    """
+    if given is None:
+        return root / "demonstrations.zarr"
+    if "tasks" in table:
+        raise ValueError(f"data={given} is of one task, but the table has {', '.join(table['tasks'])}")
+    if not Path(given).exists():
+        raise ValueError(f"data={given} does not exist")
+    return Path(given)
+
+
+def trainings(
+    stage: str, table: dict[str, Any], root: Path, data: Path, extra: Sequence[str]
+) -> list[Command]:
     """One command per run and seed."""
-    common = [f"task={table['task']}", f"policy={table['policy']}", f"data={root / 'demonstrations.zarr'}"]
+    common = [f"task={table['task']}", f"policy={table['policy']}", f"data={data}"]
     return [
         [stage, *common, *overrides, f"seed={seed}", f"run={run}", f"out={run / name}", *extra]
         for seed in table["seeds"]

@@ -149,7 +149,8 @@ def test_every_run_of_a_table_composes_and_binds(option: str) -> None:
     if "experts" in table:
         assert {*table["experts"]} <= {*TASKS}
         return
-    own = (f"task={table['task']}",)
+    tasks = list(table["tasks"]) if "tasks" in table else [table["task"]]
+    own = (f"task={tasks[0]}",)
     for stage in ("train", "distill"):
         for run, overrides in table[stage].items():
             check(composed(stage, (*own, *overrides)), f"{option} {run}")
@@ -158,7 +159,11 @@ def test_every_run_of_a_table_composes_and_binds(option: str) -> None:
         return
     controllers = composed("rollout", (*own, f"controllers={table['controllers']}"))["controllers"]
     assert {entry["checkpoint"] for entry in controllers.values()} <= {*table["train"], *table["distill"]}
-    assert table["reference"] in controllers
+    assert {table["reference"], *table["pictured"]} <= {*controllers}
+    assert {*tasks} <= {*TASKS}
+    if "often" in table:
+        again = {controllers[name]["checkpoint"] for name in table["often"]["controllers"]}
+        assert again == {*table["often"]["runs"]} and table["reference"] in table["often"]["controllers"]
 
 
 def check_image_table(table: dict[str, Any], own: tuple[str, ...]) -> None:

@@ -19,7 +19,9 @@ TABLE: dict[str, Any] = {
 
 
 def test_every_run_is_trained_once_per_seed() -> None:
-    commands = action_table.trainings("train", TABLE, Path("runs"), ["training.steps=5"])
+    commands = action_table.trainings(
+        "train", TABLE, Path("runs"), Path("runs/demonstrations.zarr"), ["training.steps=5"]
+    )
     assert len(commands) == 4
     assert commands[1] == [
         "train", "task=avoiding", "policy=mlp", "data=runs/demonstrations.zarr", "method=em",
@@ -34,7 +36,7 @@ def test_tasks_have_folders_and_seeds_of_their_own_and_later_seeds_repeat_what_o
     }  # fmt: skip
     (lift, at, suffix), (push, _, _) = action_table.parts(table, Path("runs"))
     assert (at, suffix, push["seeds"]) == (Path("runs/lift"), "_lift", [1])
-    commands = action_table.trainings("train", lift, at, [])
+    commands = action_table.trainings("train", lift, at, at / "d.zarr", [])
     assert [(c[1], *c[4:6]) for c in commands] == [
         ("task=lift", "method=diffusion", "seed=1"),
         ("task=lift", "method=em", "seed=1"),
@@ -47,6 +49,15 @@ def test_tasks_have_folders_and_seeds_of_their_own_and_later_seeds_repeat_what_o
     assert second[4:] == ["only=[teacher-10,em]", "run=runs/lift/seed-2", "workers=2"]
     text = "\n".join(action_table.notes(table, about("aaa", "aaa")))
     assert text.startswith("Training seeds: lift 1, 2; push 1 (teacher-10, em; the others the first);")
+
+
+def test_demonstrations_that_are_given_are_not_recorded(tmp_path: Path) -> None:
+    assert action_table.demonstrations(TABLE, Path("runs"), None) == Path("runs/demonstrations.zarr")
+    assert action_table.demonstrations(TABLE, Path("runs"), str(tmp_path)) == tmp_path
+    with pytest.raises(ValueError, match="data=nowhere does not exist"):
+        action_table.demonstrations(TABLE, Path("runs"), "nowhere")
+    with pytest.raises(ValueError, match="is of one task, but the table has lift, push"):
+        action_table.demonstrations({"tasks": {"lift": {}, "push": {}}}, Path("runs"), str(tmp_path))
 
 
 def test_a_failing_stage_stops_the_table() -> None:
