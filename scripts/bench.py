@@ -1,4 +1,4 @@
-"""Speed on this machine: `stillhand bench data` and `stillhand bench train` print a table and write JSON.
+"""Speed on this machine: `stillhand bench data`, `train` and `rollout` print a table and write JSON.
 
     runs/bench/NAME.json   {"device", "commit", "rows": [{"name", "metric", "value", "unit"}]}
 
@@ -8,7 +8,7 @@ Figures are CPU time of one thread: on a shared machine wall time measures the n
 import importlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from stillhand.scripts.stage import command, commit, device, plain, writable_folder
 
 Row = dict[str, Any]
-BENCHES = ("data", "train")
+BENCHES = ("data", "train", "rollout")
 
 
 @dataclass
@@ -26,12 +26,21 @@ class BenchConfig:
     """Settings of a benchmark.
 
     Args:
-        name: What to measure: data or train.
+        name: What to measure: data, train or rollout.
         out: The JSON file.
+        task, controllers: Configuration groups, for `rollout`.
+        run: Folder with the checkpoints, for `rollout`.
+        only: Some of the controllers, for `rollout`; empty takes all.
+        episodes: Of each controller, for `rollout`.
     """
 
     name: str = MISSING
     out: str = MISSING
+    task: Any = MISSING
+    controllers: Any = MISSING
+    run: str | None = None
+    only: list[str] = field(default_factory=list)
+    episodes: int = 10
 
 
 ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
@@ -45,16 +54,29 @@ def main(config: DictConfig) -> None:
     settings = plain(config)
     if settings["name"] not in BENCHES:
         raise ValueError(f"no benchmark {settings['name']!r}; expected one of {', '.join(BENCHES)}")
+    arguments = _arguments(settings)
     out = Path(settings["out"])
     writable_folder(str(out.parent))
-    measure: Callable[[], list[Row]] = importlib.import_module(
+    measure: Callable[..., list[Row]] = importlib.import_module(
         f"stillhand.scripts.bench_{settings['name']}"
     ).measure
-    rows = measure()
+    rows = measure(**arguments)
     text = json.dumps({"device": device(), "commit": commit(), "rows": rows}, indent=1, allow_nan=False)
     out.write_text(text + "\n")
     print(table(rows))
     print(f"wrote {out}")
+
+
+def _arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    """What the benchmark of rollouts needs; the others measure themselves."""
+    if settings["name"] != "rollout":
+        return {}
+    if settings["run"] is None:
+        raise ValueError("bench rollout needs the folder of trained controllers: run=FOLDER")
+    return {
+        **{key: settings[key] for key in ("task", "controllers", "only", "episodes")},
+        "run": Path(settings["run"]),
+    }
 
 
 def table(rows: list[Row]) -> str:
