@@ -1,6 +1,6 @@
 """How much of a rollout is the simulator's: `stillhand bench rollout task=lift run=RUN only=[vdd,sid]`.
 
-Every episode is played by each controller in turn, one simulator and one episode at a time; then its actions are
+Each episode is played by every controller in turn, one at a time in one simulator; then its actions are
 played again without a controller, so that both speeds are of one run. CPU time of the process, one thread.
 """
 

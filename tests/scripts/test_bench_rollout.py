@@ -25,5 +25,5 @@ def test_what_cannot_be_measured_is_refused(trained: Path, stage: Callable[..., 
         measure(TASK, {}, trained, [], episodes=0)
     with pytest.raises(ValueError, match="the task is Spec.task='push'"):
         measure(TASK, {"em": ENTRY}, trained, [], episodes=1)
-    done = stage("bench", "rollout")
+    done = stage("bench", "name=rollout")
     assert done.code != 0 and "bench rollout needs the folder of trained controllers: run=FOLDER" in done.err
