@@ -19,7 +19,7 @@ from stillhand.envs.robosuite_tasks import HAND_POSITION, HAND_QUATERNION, hand_
 
 POSITION_GAIN = 60.0  # command per metre: full speed until 17 mm before the target
 ROTATION_STEP_RAD = 0.5  # of the hand's goal, for an action of 1
-DRAWS = 4  # numbers that vary an episode's way, uniform in [-1, 1]
+DRAWS = 2  # numbers that vary an episode's way, uniform in [-1, 1]
 DRAW_KEY = 1  # of an episode's seed: its draws
 
 

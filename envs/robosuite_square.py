@@ -4,7 +4,7 @@
 
 What fails is reach, not fit: with the handle away from the robot the arm would be stretched out above the
 peg. So the handle is turned to the left, to the right or towards the robot, whichever is nearest. The nut is
-lowered only while its centre is above the peg; it is let go where robosuite counts it as seated.
+let go where robosuite counts it as seated.
 """
 
 import numpy as np
@@ -12,14 +12,14 @@ from jaxtyping import Float
 
 from stillhand.datasets.schema import Array
 from stillhand.envs.manipulation import Phase, Plan, Pose, Situation, upright
-from stillhand.envs.robosuite_pick import ANYHOW, held, lifted, pick, thing, up
+from stillhand.envs.robosuite_pick import ANYHOW, funnel, held, lifted, pick, thing, up
 from stillhand.envs.robosuite_tasks import object_yaw, wrap
 
 TASK = "NutAssemblySquare"
 PEG_M = np.array([0.23, 0.1, 0.0])
 CLEAR_M = 0.985  # height at which the nut is carried; the peg ends at 0.95
 SEATED_M = 0.86  # robosuite's own limit is 0.87
-THREADED_M, CENTRED_M = 0.945, 0.006
+CENTRED_M = 0.004
 HANDLE_YAWS = (-np.pi / 2, np.pi / 2, np.pi)
 
 
@@ -40,9 +40,12 @@ def over_peg(s: Situation) -> Pose:
 
 
 def onto_peg(s: Situation) -> Pose:
-    """The nut down the peg; back up if it is neither threaded nor centred."""
-    aside, height = np.linalg.norm((thing(s) - PEG_M)[:2]), thing(s)[2]
-    return carried(s, PEG_M + up(SEATED_M if height < THREADED_M or aside < CENTRED_M else CLEAR_M))
+    """The nut down the peg, the more gently the farther it is off the peg's axis.
+
+    Sending it back up whenever it was neither threaded nor centred succeeded in 78 of 100 only.
+    """
+    goal = PEG_M + up(SEATED_M)
+    return carried(s, goal + up(funnel(thing(s), goal, CENTRED_M)))
 
 
 def square_plan() -> Plan:
