@@ -14,6 +14,11 @@ help:  ## what can be made
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# Simulators of other projects are half of a gigabyte, so they come with what needs them.
+$(BIN)/.complete: $(BIN)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,lint]"
 	touch $@
 
@@ -38,23 +43,23 @@ $(RUN)/digits:
 	$(BIN)/stillhand distill task=digits method=sid run=$@
 	$(BIN)/stillhand generate task=digits run=$@ only=[teacher-35,teacher-9,teacher-1,teacher-1-low,sid]
 
-test: $(BIN)/.installed lint  ## lint, types, import contracts and the whole suite, CPU only
+test: $(BIN)/.complete lint  ## lint, types, import contracts and the whole suite, CPU only
 	$(BIN)/pytest -m "not gpu"
 
-lint: $(BIN)/.installed  ## style, types and who may import whom
+lint: $(BIN)/.complete  ## style, types and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-table: $(BIN)/.installed  ## make table NAME=avoiding: a published table from nothing (hours)
+table: $(BIN)/.complete  ## make table NAME=avoiding: a published table from nothing (hours)
 	$(BIN)/stillhand table $(NAME)
 
 bench: $(BIN)/.installed  ## speed of data and training on this machine
 	$(BIN)/stillhand bench data
 	$(BIN)/stillhand bench train
 
-fuzz: $(BIN)/.installed  ## 10,000 damaged files for every format of demonstrations (half an hour)
+fuzz: $(BIN)/.complete  ## 10,000 damaged files for every format of demonstrations (half an hour)
 	for form in robomimic d4rl replay minari lerobot lerobot-3; do folder=$$(mktemp -d) && \
 	  timeout 1800 $(BIN)/python tests/datasets/fuzz.py $$form 10000 0 $$folder && rm -r $$folder || exit 1; done
 
