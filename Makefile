@@ -44,7 +44,7 @@ $(RUN)/digits:
 	$(BIN)/stillhand generate task=digits run=$@ only=[teacher-35,teacher-9,teacher-1,teacher-1-low,sid]
 
 test: $(BIN)/.complete lint  ## lint, types, import contracts and the whole suite, CPU only
-	$(BIN)/pytest -m "not gpu"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu"
 
 lint: $(BIN)/.complete  ## style, types and who may import whom
 	$(BIN)/ruff check .
