@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from stillhand.datasets.schema import Array
-from stillhand.envs import avoiding
+from stillhand.envs import avoiding, push
 from stillhand.report.maps import Arena
 from stillhand.report.style import Colour, colours, oklch
 
@@ -29,7 +29,8 @@ def arena_of(task: str, modes: int, paths: Sequence[Float[Array, "_ 2"]]) -> Are
         modes: Number of its modes.
         paths: Positions of the demonstrations.
     """
-    return avoiding_arena() if task == "avoiding" else framed(modes, paths)
+    drawn = {"avoiding": avoiding_arena, "push": push_arena}
+    return drawn[task]() if task in drawn else framed(modes, paths)
 
 
 def framed(modes: int, paths: Sequence[Float[Array, "_ 2"]]) -> Arena:
@@ -40,6 +41,17 @@ def framed(modes: int, paths: Sequence[Float[Array, "_ 2"]]) -> Arena:
     limits = (low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin)
     left, right, bottom, top = (float(value) for value in limits)
     return Arena((left, right, bottom, top), tuple(colours(modes)), legend="seen from above")
+
+
+def push_arena() -> Arena:
+    """Targets and mode colours of block pushing, in metres."""
+    (left, right), (bottom, top) = push.WORKSPACE_M
+    return Arena(
+        limits=(left, right, bottom, top),
+        mode_colours=tuple(colours(push.MODES)),
+        targets=tuple((x, y, push.REACH_M) for x, y in push.TARGETS_M),
+        legend="the rod's path; green discs: where the cubes' centres must arrive",
+    )
 
 
 def avoiding_arena() -> Arena:

@@ -34,6 +34,7 @@ class Arena:
         mode_colours: One colour per mode.
         obstacles: (x, y, radius) of every cylinder.
         rod_radius: Contact is where the rod's centre comes this close to an obstacle's rim.
+        targets: (x, y, radius) of every place to reach.
         start: (x low, x high, y low, y high) of the start region.
         finish_y: Height of the finish line.
         legend: What the drawn shapes are, in words.
@@ -44,6 +45,7 @@ class Arena:
     mode_colours: tuple[Colour, ...]
     obstacles: tuple[tuple[float, float, float], ...] = ()
     rod_radius: float = 0.0
+    targets: tuple[tuple[float, float, float], ...] = ()
     start: tuple[float, float, float, float] | None = None
     finish_y: float | None = None
     legend: str = ""
@@ -60,6 +62,8 @@ class Arena:
             axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fc="#e4ebf3", ec=MUTED, lw=0.5, zorder=1))
         if self.finish_y is not None:
             axes.plot([left, right], [self.finish_y] * 2, color=INK, lw=0.8, ls=(0, (5, 2)), zorder=1)
+        for x, y, radius in self.targets:
+            axes.add_patch(Circle((x, y), radius, fc="#e3f0e6", ec="#3c7a4f", lw=0.6, zorder=1))
         for x, y, radius in self.obstacles:
             axes.add_patch(Circle((x, y), radius + self.rod_radius, fc="none", ec=OBSTACLE, lw=0.4, zorder=4))
             axes.add_patch(Circle((x, y), radius, fc=OBSTACLE, ec="white", lw=0.4, zorder=4))

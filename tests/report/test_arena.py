@@ -19,6 +19,7 @@ PATHS = [np.array([[0, 1], [4, 1]], np.float32), np.array([[2, -1], [2, 1]], np.
 
 def test_avoiding_has_its_drawing_and_others_a_frame() -> None:
     assert arena_of("avoiding", 24, PATHS) == avoiding_arena()
+    assert [target[:2] for target in arena_of("push", 4, []).targets] == [(0.3, 0.2), (0.5, 0.2)]
     arena = arena_of("lift", 4, PATHS)
     assert arena.limits == pytest.approx((-0.24, 4.24, -1.24, 1.24))
     assert len(arena.mode_colours) == 4 and not arena.obstacles
