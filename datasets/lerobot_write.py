@@ -93,7 +93,7 @@ def _write_3(store: EpisodeStore, root: Path) -> list[dict[str, Any]]:
     columns = {name: parquet.arrow().array([row[name] for row in rows]) for name in rows[0]}
     parquet.write(root / "meta/episodes/chunk-000/file-000.parquet", columns)
     tasks = {"task_index": parquet.column(np.array([0])), "task": parquet.arrow().array([store.spec.task])}
-    parquet.write(root / "meta/tasks.parquet", tasks)
+    parquet.write(root / "meta/tasks.parquet", tasks, index="task")  # as LeRobot looks tasks up
     (root / "meta/stats.json").write_text(json.dumps(statistics))
     return rows
 

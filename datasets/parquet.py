@@ -1,5 +1,6 @@
 """Reading and writing the parquet tables of LeRobot data sets; needs the extra `lerobot` (pyarrow)."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -106,8 +107,34 @@ def column(array: Shaped[Array, "_ ..."]) -> Any:
     return made
 
 
-def write(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write a table."""
+def write(path: Path, columns: Mapping[str, Any], index: str | None = None) -> None:
+    """Write a table.
+
+    Args:
+        path: Of the file.
+        columns: By name, as `column` makes them.
+        index: The column that pandas takes for the rows' names.
+    """
     library = arrow()
     path.parent.mkdir(parents=True, exist_ok=True)
-    library.parquet.write_table(library.table(dict(columns)), path)
+    table = library.table(dict(columns))
+    if index is not None:
+        table = table.replace_schema_metadata({"pandas": _for_pandas(columns, index)})
+    library.parquet.write_table(table, path)
+
+
+def _for_pandas(columns: Mapping[str, Any], index: str) -> str:
+    """What pandas leaves in a file about its table (arrow's "pandas metadata")."""
+    kinds = {"string": ("unicode", "object")}
+    described = []
+    for name, values in columns.items():
+        pandas_type, numpy_type = kinds.get(str(values.type), (str(values.type), str(values.type)))
+        types = {"pandas_type": pandas_type, "numpy_type": numpy_type, "metadata": None}
+        described.append({"name": name, "field_name": name, **types})
+    content = {
+        "index_columns": [index],
+        "column_indexes": [],
+        "columns": described,
+        "pandas_version": "2.0.0",
+    }
+    return json.dumps(content)

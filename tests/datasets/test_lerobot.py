@@ -108,3 +108,14 @@ def test_what_is_wrong_is_named(form: LeRobot, damage: Damage, message: str, tmp
     with pytest.raises(ValueError, match=message):
         form.open(tmp_path / "file", TOLD).save(tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+def test_tasks_are_looked_up_by_their_text(tmp_path: Path) -> None:
+    """What pandas reads from this description was tried with pandas 3; it is no dependency here."""
+    tasks = {"task_index": parquet.column(np.array([0])), "task": parquet.arrow().array(["pick"])}
+    write(tmp_path / "tasks.parquet", tasks, index="task")
+    schema = parquet.arrow().parquet.read_schema(tmp_path / "tasks.parquet")
+    told = json.loads(schema.metadata[b"pandas"])
+    assert told["index_columns"] == ["task"]
+    types = {column["name"]: column["pandas_type"] for column in told["columns"]}
+    assert types == {"task_index": "int64", "task": "unicode"}
