@@ -67,7 +67,8 @@ def _bind(name: str, target: Callable[..., Any], arguments: dict[str, Any], part
 
 
 def _checked(label: str, value: Any, hint: Any) -> Any:
-    if isinstance(value, list) and typing.get_origin(hint) is tuple:
+    kinds = {typing.get_origin(kind) for kind in (hint, *typing.get_args(hint))}
+    if isinstance(value, list) and tuple in kinds:
         value = tuple(value)
     if type(value) is int and hint is float:
         value = float(value)

@@ -108,7 +108,7 @@ LAYOUTS = {
     "FrankaKitchen-v1": Layout((60, 9), 12.5, 280, kitchen, "kitchen-complete-v0"),
     **{f"PointMaze_{m}-v3": Layout((4, 2), 100.0, h, point, None, PLANE) for m, (h, _) in MAZES.items()},
     **{
-        f"AntMaze_{m}-v5": Layout((29, 8), 20.0, h, ant, "antmaze-umaze-v2", PLANE, make=EPISODIC)
+        f"AntMaze_{m}-v5": Layout((29, 8), 20.0, h, ant, None, PLANE, make=EPISODIC)
         for m, (_, h) in MAZES.items()
     },
     "HalfCheetah-v4": Layout((17, 6), 20.0, 1000, reference="halfcheetah-medium-v2", package="gymnasium"),

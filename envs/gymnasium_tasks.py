@@ -76,7 +76,7 @@ class Gymnasium:
         return np.where(self._episodes.success(), 0, -1)
 
     def score(self) -> Float[Array, " n"]:
-        """D4RL's normalized score of the return so far / 100; the return itself for PointMaze."""
+        """D4RL's normalized score of the return so far / 100; the return itself for the mazes."""
         returned, reference = self._episodes.returned(), self._layout.reference
         if reference is None:
             return returned

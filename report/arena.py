@@ -40,7 +40,7 @@ def framed(modes: int, paths: Sequence[Float[Array, "_ 2"]]) -> Arena:
     margin = MARGIN * max(float((high - low).max()), 1e-6)
     limits = (low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin)
     left, right, bottom, top = (float(value) for value in limits)
-    return Arena((left, right, bottom, top), tuple(colours(modes)), legend="seen from above")
+    return Arena((left, right, bottom, top), tuple(colours(modes)), legend="seen from above", unit="")
 
 
 def push_arena() -> Arena:

@@ -23,6 +23,7 @@ WIDTH_IN = 9.2
 PANEL_IN = 2.35
 BELOW_IN = 0.95  # scale and key
 COLUMNS = 5
+UNLABELLED = "#4a5a6a"  # demonstrations whose mode nobody noted
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Arena:
         start: (x low, x high, y low, y high) of the start region.
         finish_y: Height of the finish line.
         legend: What the drawn shapes are, in words.
-        unit: Of all lengths.
+        unit: Of all lengths; empty where it is the task's own.
     """
 
     limits: tuple[float, float, float, float]
@@ -73,7 +74,8 @@ class Arena:
         left, right, bottom, top = self.limits
         axes.set_xticks([tick for tick in MaxNLocator(3).tick_values(left, right) if left <= tick <= right])
         axes.set_yticks([tick for tick in MaxNLocator(3).tick_values(bottom, top) if bottom <= tick <= top])
-        axes.set(xlabel=f"x ({self.unit})", ylabel=f"y ({self.unit})")
+        unit = f" ({self.unit})" if self.unit else ""
+        axes.set(xlabel=f"x{unit}", ylabel=f"y{unit}")
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,9 @@ def trajectories(maps: Sequence[Map], arena: Arena) -> Picture:
 def _draw(axes: Axes, panel: Map, arena: Arena) -> None:
     arena.draw(axes)
     shown = np.linspace(0, len(panel.paths) - 1, min(len(panel.paths), PATHS_PER_MAP)).round().astype(int)
-    won = shown[panel.success[shown] & (panel.mode[shown] >= 0)]
+    won = shown[panel.success[shown]]
     lost = shown[~panel.success[shown]]
-    ink = [arena.mode_colours[mode] for mode in panel.mode[won]]
+    ink = [arena.mode_colours[mode] if mode >= 0 else UNLABELLED for mode in panel.mode[won]]
     axes.add_collection(_lines(panel.paths[won], colors=ink, lw=0.7, alpha=0.7, zorder=2))
     axes.add_collection(_lines(panel.paths[lost], colors=FAILED, lw=0.6, ls=(0, (3, 2)), alpha=0.8, zorder=3))
     if len(lost):

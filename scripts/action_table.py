@@ -17,7 +17,7 @@ from stillhand.report.page import Demonstrations, check_data, drawing, panels
 from stillhand.report.results import Run, load_run
 from stillhand.report.summary import summarize_run
 from stillhand.report.table import Row, markdown, rows_of
-from stillhand.scripts.stage import commit, device
+from stillhand.scripts.stage import commit, device, versions
 from stillhand.scripts.table import commits_of, uncommitted
 
 Command = list[str]
@@ -35,15 +35,17 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
         out: Path of the results without suffix.
     """
     table, rows = settings["table"], list[Row]()
+    about: dict[str, Any]
     for part, folder, suffix in parts(table, root):
         found, drawing = _made(part, folder, settings, run_all)
         rows += [{"task": part["task"], **row} for row in found] if "tasks" in table else found
         if drawing is not None:
             out.with_name(f"{out.name}{suffix}.svg").write_bytes(drawing)
-    about = {"device": device(), "commit": commit(), "command": " ".join(sys.argv), "rows": rows}
+    about = {"device": device(), "commit": commit(), "versions": versions(), "command": " ".join(sys.argv)}
+    about["rows"] = rows
     write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
     write_text(out.with_suffix(".md"), markdown(table["title"], rows, notes(table, about)))
-    print(f"wrote {out.with_suffix('.json')}, .md and .svg")
+    print(f"wrote {out.with_suffix('.json')}, .md and pictures")
 
 
 def parts(table: dict[str, Any], root: Path) -> list[tuple[dict[str, Any], Path, str]]:

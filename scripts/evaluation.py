@@ -23,6 +23,7 @@ from stillhand.policies.one_step import OneStepPolicy, checked_scale
 from stillhand.policies.teacher import DiffusionPolicy
 from stillhand.scripts import entries
 from stillhand.scripts.mixture_map import write_map
+from stillhand.scripts.stage import versions
 from stillhand.scripts.workers import Workers
 
 
@@ -122,6 +123,7 @@ def evaluate(controller: Controller, env: PositionEnv, plan: Plan, run: Path, pl
         "position_columns": [] if columns is None else [columns.start, columns.stop],
         "action_horizon": plan.action_horizon,
         "rollout": _conditions(controller.policy, plan),
+        "versions": versions(),
     }
     write_text(folder / "controller.json", json.dumps(card, indent=1) + "\n")
     if isinstance(controller.policy, MixturePolicy) and isinstance(env, Avoiding):

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).resolve().parent.parent
 HELP = {"-h", "--help"}
+SIMULATORS = ("mujoco", "robosuite", "gym-pusht", "pymunk", "metaworld", "gymnasium", "gymnasium-robotics")
 CONFIGS = "pkg://stillhand.configs"
 
 
@@ -134,7 +135,7 @@ def _git(*words: str) -> str:
 
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
-    names = ("stillhand", "torch", "numpy", "mujoco", "robosuite", "zarr")
+    names = ("stillhand", "torch", "numpy", "zarr", *SIMULATORS)
     found = {"python": platform.python_version()}
     for name in names:
         try:

@@ -8,6 +8,7 @@ an episode's result does not depend on which process played it.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -68,7 +69,9 @@ class Workers:
     def __init__(self, task: Mapping[str, Any], count: int, room: int | None) -> None:
         self._task = json.dumps(task)
         self._count, self._room = count, room
-        self._pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_one_thread)
+        # read when numpy and torch are imported, so it must stand before a process starts
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        self._pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
 
     def __enter__(self) -> "Workers":
         return self
@@ -109,13 +112,14 @@ class Workers:
         return self._answers(_show, work)
 
     def _blocks(self, items: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        size = self._room or -(-len(items) // self._count)
+        share = -(-len(items) // self._count)
+        size = min(self._room or share, share)
         return [items[first : first + size] for first in range(0, len(items), size)]
 
     def _answers(self, play_block: Callable[[Any], list[Answer]], work: Sequence[Any]) -> Iterator[Answer]:
         """What the processes answer to every piece of work, as it comes in."""
-        futures: list[Future[list[Answer]]] = [self._pool.submit(play_block, piece) for piece in work]
         try:
+            futures: list[Future[list[Answer]]] = [self._pool.submit(play_block, piece) for piece in work]
             for future in as_completed(futures):
                 yield from future.result()
         except BrokenProcessPool as error:
@@ -141,12 +145,6 @@ def _takes_here(
     env: PositionEnv, make_expert: MakeExpert, seed: int, noise: Array, numbers: Sequence[int], attempt: int
 ) -> Iterator[Take]:
     return play(env, make_expert, numbers, seed, noise, attempt)
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 @lru_cache(maxsize=1)

@@ -53,6 +53,18 @@ def test_spellings_of_yaml_become_python_types() -> None:
     assert type(arm.reach_m) is float
 
 
+def names_or_none(names: tuple[str, ...] | None = None) -> tuple[str, ...] | None:
+    return names
+
+
+def test_a_list_may_stand_for_an_optional_tuple() -> None:
+    node = {"_target_": name(names_or_none), "names": ["kettle"]}
+    allowed = allow([names_or_none])
+    assert construct(node, allowed) == ("kettle",)
+    with pytest.raises(ValueError, match="names must be"):
+        construct({**node, "names": [3]}, allowed)
+
+
 def test_runtime_arguments_join_and_are_checked_too() -> None:
     node = {"_target_": name(Arm)}
     assert construct(node, ALLOWED, joints=3).joints == 3

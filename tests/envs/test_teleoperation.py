@@ -1,6 +1,7 @@
 """robosuite's recordings: states are observed again, and recordings of something else are refused."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,7 @@ DAMAGED = {
     "few states": (of_demo("states", without_last_number), "states: 31 numbers per step, expected 32"),
     "few actions": (of_demo("actions", without_last_number), "actions: 6 numbers per step, expected 7"),
     "ragged": (of_demo("states", lambda values: values[:5]), "rows .*'states': 5, 'actions': 12"),
+    "at rest": (of_demo("actions", lambda values: 0 * values), "moved in 0 steps, expected at least 5"),
     "nan": (of_demo("states", not_finite), "states: not finite at step 4"),
     "other motion": (
         of_demo("actions", lambda values: values + 1),
@@ -133,11 +135,25 @@ def test_a_recording_of_something_else_is_refused(recording: Path, case: str) ->
         Teleoperation().open(recording, Told())
 
 
+@pytest.mark.parametrize("change", ["mirrored", "one step late"])
+def test_other_actions_than_the_recorded_ones_are_noticed(
+    change: str, real_data: Path, tmp_path: Path
+) -> None:
+    """People rest most of the time: a check of every step would not see it."""
+    path = tmp_path / "demo.hdf5"
+    shutil.copyfile(real_data / "robosuite_human" / "panda_lift_robosuite-1.4.0.hdf5", path)
+    with h5py.File(path, "r+") as file:
+        actions = file["data/demo_1/actions"]
+        actions[...] = -actions[...] if change == "mirrored" else np.roll(actions[...], 1, axis=0)
+    with pytest.raises(ValueError, match="mm .median. from the recorded next state"):
+        Teleoperation().open(path, Told())
+
+
 def test_the_human_demonstrations_of_lift(real_data: Path) -> None:
     path = real_data / "robosuite_human" / "panda_lift_robosuite-1.4.0.hdf5"
     found = Teleoperation().open(path, Told())
     episodes = list(found.read())
     assert [episode.steps for episode in episodes] == [482, 510, 392]
-    assert found.header.attributes["one_step_error_m"] < 2e-4
+    assert found.header.attributes["one_step_error_m"] < 6e-4
     cube = [episode.arrays["observation"][:, 10] for episode in episodes]
     assert all(height[-1] > height[0] + 0.035 for height in cube)  # metres; robosuite's own criterion is 0.04

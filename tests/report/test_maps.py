@@ -41,6 +41,12 @@ def test_mode_changes_the_picture_and_equal_input_does_not() -> None:
     assert trajectories([panel([0, -1], [True, False])], ARENA).data != first.data
 
 
+def test_demonstrations_without_modes_are_drawn() -> None:
+    unlabelled = panel([-1, -1], [True, True])
+    hidden = replace(unlabelled, paths=unlabelled.paths + 10)  # outside the frame
+    assert trajectories([unlabelled], ARENA).data != trajectories([hidden], ARENA).data
+
+
 def test_all_failed_and_all_succeeded_can_be_drawn() -> None:
     picture = trajectories([panel([-1, -1], [False, False]), panel([3, 23], [True, True])], ARENA)
     assert picture.alt.count("note") == 2
