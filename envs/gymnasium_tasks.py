@@ -4,7 +4,7 @@
 
 Observations are D4RL's, see `d4rl_layouts`. Success is the package's own word: info["success"] of hands and
 mazes, all sub-tasks done in the kitchen; locomotion has none, so there only the score tells. For
-PointMaze the score is the return, steps at the goal: starts and goals follow another law than D4RL's. For
+mazes the score is the return, steps at the goal: starts and goals follow another law than D4RL's. For
 door, hammer and relocate the package (1.4.2) adds .1 of the palm's distance to what it should grasp, where
 D4RL takes it away; so does this module.
 """
