@@ -61,6 +61,13 @@ DEFINITIONS = (
     ),
 )
 
+SCORE = (
+    "Score",
+    "The task's own score, mean over rollouts, where it is more than success. Push-T: the largest coverage "
+    "of the target over time, divided by .95 and at most 1, as in the literature. Block pushing: share of "
+    "targets occupied at the end. D4RL's tasks: their normalized score / 100, or the return of mazes.",
+)
+
 IMAGE_DEFINITIONS = (
     (
         "Distance (FD)",

@@ -28,7 +28,7 @@ from stillhand.datasets.schema import Array
 from stillhand.report import figures
 from stillhand.report.arena import arena_of
 from stillhand.report.contents import Contents, load_contents
-from stillhand.report.definitions import COLUMNS, DEFINITIONS
+from stillhand.report.definitions import COLUMNS, DEFINITIONS, SCORE
 from stillhand.report.findings import findings, headline, percent, pick_student, points, title
 from stillhand.report.image_part import image_part
 from stillhand.report.maps import Arena, Map, pad_paths, trajectories
@@ -177,7 +177,7 @@ def rollout_part(
         "findings": findings(summary, student, differences_from(run, student) if student else {}),
         "student": student,
         "columns": COLUMNS,
-        "definitions": DEFINITIONS,
+        "definitions": (*DEFINITIONS, SCORE) if run.scored else DEFINITIONS,
         "pictures": pictures,
         "video": clip,
         "no_video": no_video,

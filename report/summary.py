@@ -83,6 +83,7 @@ def summarize_run(run: Run) -> dict[str, Any]:
         "training_commit": _common(card.training_commit for card in cards),
         "dataset": cards[0].dataset,
         "action_horizon": cards[0].action_horizon,
+        "scored": run.scored,
     }
 
 
@@ -100,6 +101,7 @@ def _without_rollouts(generated: Generated) -> dict[str, Any]:
         "training_commit": _common(generator.training_commit for generator in made),
         "dataset": made[0].dataset,
         "action_horizon": None,
+        "scored": None,
     }
 
 

@@ -22,8 +22,11 @@ def controllers_text(summary: Mapping[str, Any]) -> str:
     """
     rows = summary["controllers"]
     teachers = list(dict.fromkeys(name for row in rows for name in row["speedup_p50"]))
-    lines = [[*HEAD, *(f"{name} takes" for name in teachers)]]
-    lines += [[*_cells(row, summary), *(_factor(row, name) for name in teachers)] for row in rows]
+    score = ["score"] if summary["scored"] else []
+    lines = [[*HEAD, *score, *(f"{name} takes" for name in teachers)]]
+    for row in rows:
+        scores = [f"{row['score']:.3f}"] if summary["scored"] else []
+        lines.append([*_cells(row, summary), *scores, *(_factor(row, name) for name in teachers)])
     return _table(lines)
 
 

@@ -145,6 +145,9 @@ def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
         "start, mean over starts (Chao-Wang-Jost), in units of the logarithm of the number of modes; "
         "differences under .03 mean nothing.",
         "",
+        "Score, where there is one: the task's own (Push-T: largest coverage over time over .95; block "
+        "pushing: share of targets occupied at the end), mean and bootstrap interval as for the difference.",
+        "",
         "Modes: the least over seeds (range). Calls to training seconds: median (range) over seeds; latency "
         "is CPU time of one thread for one plan at batch 1, eager, interleaved, and the factors divide a "
         "teacher's median by the controller's own. A student's training seconds leave out its teacher.",

@@ -53,7 +53,10 @@ def test_report_of_a_task_with_one_mode(one_mode: Path) -> None:
     assert summary["controllers"][0]["score"] == pytest.approx(rate + (1 - rate) / 2)
     html = html_path.read_text()
     assert "The task has one mode" in html and "only rollouts of avoiding are filmed" in html
-    assert "nan" not in controllers_text(summary)
+    text = controllers_text(summary)
+    assert "nan" not in text and "score" in text.splitlines()[0]
+    assert f"{summary['controllers'][0]['score']:.3f}" in text.splitlines()[1]
+    assert '<th scope="col">Score</th>' in html and "<dt>Score</dt>" in html
 
 
 def test_table_of_a_task_with_one_mode_has_scores_and_no_entropy(one_mode: Path) -> None:
