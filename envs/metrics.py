@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy.integrate import quad
 from scipy.special import digamma, xlogy
 from scipy.stats import binomtest
+from scipy.stats import t as student_t
 
 from stillhand.datasets.schema import Array
 
@@ -61,39 +62,38 @@ def paired_difference(a: Bool[Array, " n"], b: Bool[Array, " n"]) -> Estimate:
     return difference, difference - below, difference + above
 
 
-def clustered_mean(
-    values: Float[Array, " n"],
-    groups: Shaped[Array, "n ..."],
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Estimate:
-    """Mean with a 95 % percentile bootstrap interval that resamples whole groups.
+def clustered_mean(values: Float[Array, " n"], groups: Shaped[Array, "n ..."]) -> Estimate:
+    """Mean with a 95 % interval when the values of one group hang together.
+
+    Student's t over the groups' residuals: with 10 to 24 groups of 20 it covers the true mean in 90 to 95 of
+    100 simulated cases, where a percentile bootstrap over groups covers 86 to 94 (docs/LOG.md).
 
     Args:
         values: Per episode (outcome, difference) or per start (entropy).
         groups: Rows that are equal belong together, for example (training seed, start): rollouts of one
-            start are not independent. All values equal give an interval of zero width.
+            start are not independent. All groups alike, or only one, give an interval of zero width.
     """
     if len(values) != len(groups) or not len(values):
         raise ValueError(f"need one group per value and at least one, got {len(groups)} and {len(values)}")
     labels = np.unique(groups, axis=0, return_inverse=True)[1].reshape(-1)
-    sizes, sums = np.bincount(labels), np.bincount(labels, weights=values)
-    count = len(sizes)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    low, high = np.percentile((drawn @ sums) / (drawn @ sizes), [2.5, 97.5])
-    return float(np.mean(values)), float(low), float(high)
+    mean, count = float(np.mean(values)), int(labels.max()) + 1
+    if count == 1:
+        return mean, mean, mean
+    residuals = np.bincount(labels, weights=values - mean)  # per group, zero in sum
+    error = np.sqrt(count / (count - 1) * (residuals**2).sum()) / len(values)
+    half = float(student_t.ppf(0.975, count - 1) * error)
+    return mean, mean - half, mean + half
 
 
 def clustered_difference(
-    a: Bool[Array, " n"],
-    b: Bool[Array, " n"],
+    a: Float[Array, " n"] | Bool[Array, " n"],
+    b: Float[Array, " n"] | Bool[Array, " n"],
     groups: Shaped[Array, "n ..."],
-    resamples: int = 10_000,
-    seed: int = 0,
 ) -> Estimate:
-    """Paired difference of success rates when episodes form groups; see `clustered_mean`."""
-    a, b = _paired(a, b)
-    return clustered_mean(a.astype(float) - b.astype(float), groups, resamples, seed)
+    """Mean of a - b over paired episodes (success or score) that form groups; see `clustered_mean`."""
+    if a.shape != b.shape or not len(a):
+        raise ValueError(f"paired outcomes need equal, positive lengths, got {a.shape} and {b.shape}")
+    return clustered_mean(a.astype(float) - b.astype(float), groups)
 
 
 def _tried(n: int) -> int:

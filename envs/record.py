@@ -94,7 +94,7 @@ def keep(
     episodes: int,
     progress: Callable[[int], None] | None = None,
 ) -> Recording:
-    """Take every episode again until it succeeds in the requested mode.
+    """Take every episode again until it succeeds in the requested mode; give up where none ever does.
 
     Args:
         takes: (numbers of the episodes still missing, attempt) -> one take of each, in any order.
@@ -115,9 +115,11 @@ def keep(
                     progress(1)
         if len(kept) == episodes:
             return Recording(tuple(kept[i] for i in range(episodes)), failed, other_mode)
+        if not kept and failed + other_mode >= ATTEMPTS:
+            break
     first = next(i for i in range(episodes) if i not in kept)
     raise ValueError(
-        f"the expert failed in all {ATTEMPTS} attempts at episode {first} (mode {first % modes}); "
+        f"the expert failed {attempt + 1} times at episode {first} (mode {first % modes}); "
         f"{len(kept)} of {episodes} episodes succeeded"
     )
 

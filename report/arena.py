@@ -22,12 +22,12 @@ MARGIN = 0.06  # of the larger side, around the paths of a task without a drawin
 
 
 def arena_of(task: str, modes: int, paths: Sequence[Float[Array, "_ 2"]]) -> Arena:
-    """The task's drawing, or a frame around its demonstrated paths.
+    """The task's drawing, or a frame around the paths that solve it.
 
     Args:
         task: Name of the task.
         modes: Number of its modes.
-        paths: Positions of the demonstrations.
+        paths: Positions of demonstrations and successful rollouts.
     """
     drawn = {"avoiding": avoiding_arena, "push": push_arena}
     return drawn[task]() if task in drawn else framed(modes, paths)

@@ -204,7 +204,9 @@ def _pictures(run: Run, summary: dict[str, Any], demonstrations: Demonstrations)
 def drawing(run: Run, demonstrations: Demonstrations) -> Arena | None:
     """The table that paths are drawn on; None for a task without positions in a plane."""
     card = run.controllers[0].card
-    return arena_of(card.task, card.modes, demonstrations.paths) if card.position_columns else None
+    solved = [result.path for c in run.controllers for result in c.results if result.success]
+    paths = [*demonstrations.paths, *solved]
+    return arena_of(card.task, card.modes, paths) if card.position_columns else None
 
 
 def panels(run: Run, rows: Sequence[dict[str, Any]], demonstrations: Demonstrations) -> list[Map]:

@@ -220,7 +220,9 @@ def _diversity(run: Run, controller: Controller) -> dict[str, Any]:
     usage = None if mixture is None else mixture.usage
     return {
         "mode_entropy_pooled": pooled_entropy(controller.mode, controller.success, modes) if varied else None,
-        "effective_modes": effective_modes(controller.start, controller.mode, controller.success, modes),
+        "effective_modes": effective_modes(controller.start, controller.mode, controller.success, modes)
+        if varied
+        else None,
         "experts": None if usage is None else len(usage),
         "dead_experts": None if usage is None else int((usage < 1 / (DEAD_FRACTION * len(usage))).sum()),
     }

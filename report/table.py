@@ -1,11 +1,11 @@
 """A published table: one run per training seed, every number with its interval, as JSON and as Markdown.
 
-    rows  {name, metric, value, low, high, n, seeds, config, commit, seed_low, seed_high}
+    rows  {name, metric, value, low, high, n, seeds, dataset, config, commit, seed_low, seed_high}
 
-All training seeds play one ledger, so its starts are what a bootstrap may resample: difference and entropy
-are means over the seeds for each start, with a percentile interval over starts. Success has Wilson's interval
-over all episodes, as if they were independent. seed_low and seed_high are the range of the single seeds'
-values; latency, factors and seconds are medians with that range. Ties and defeats are printed too.
+All training seeds play one ledger, so its starts are the groups of an interval: differences, score and
+entropy are means over the seeds for each start, with Student's interval over starts. Success has Wilson's
+interval over all episodes, as if they were independent. seed_low and seed_high are the range of the single
+seeds' values; latency, factors and seconds are medians with that range. Ties and defeats are printed too.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,6 +31,7 @@ COLUMNS = (
     ("success", "success %", 100.0),
     ("paired_difference", "minus teacher, points", 100.0),
     ("score", "score", 1.0),
+    ("score_difference", "score minus teacher", 1.0),
     ("mode_entropy", "entropy given start", 1.0),
     ("modes_reached", "modes (least)", 1.0),
     ("calls", "calls", 1.0),
@@ -44,7 +45,7 @@ COLUMNS = (
 )
 TEACHERS = ("teacher-10", "teacher-100")
 # Their low and high are an interval; those of the other metrics are the range over seeds.
-ESTIMATES = ("success", "paired_difference", "score", "mode_entropy")
+ESTIMATES = ("success", "paired_difference", "score", "score_difference", "mode_entropy")
 
 
 def rows_of(runs: Sequence[Run]) -> list[Row]:
@@ -84,6 +85,7 @@ def _check_same(first: Run, other: Run) -> None:
 
 def _controller_rows(runs: Sequence[Run], name: str) -> list[Row]:
     controllers = [c for run in runs for c in run.controllers if c.card.name == name]
+    references = [run.controllers[0] for run in runs]
     cards = [controller.card for controller in controllers]
     ranges: dict[str, Sequence[Number | None]] = {
         "calls": [card.calls for card in cards],
@@ -93,8 +95,8 @@ def _controller_rows(runs: Sequence[Run], name: str) -> list[Row]:
         **_latencies(runs, name),
     }
     estimates = {
-        **_rollout_estimates(controllers, [run.controllers[0] for run in runs], runs[0].modes),
-        **(_scores(controllers) if runs[0].scored else {}),
+        **_rollout_estimates(controllers, references, runs[0].modes),
+        **(_scores(controllers, references) if runs[0].scored else {}),
         **{metric: _spread(known) for metric, values in ranges.items() if (known := _all_known(values))},
     }
     origin = _origin(cards)
@@ -105,9 +107,10 @@ def _controller_rows(runs: Sequence[Run], name: str) -> list[Row]:
 
 
 def _origin(cards: Sequence[Card]) -> Row:
-    """Where a row comes from: seeds, the first seed's configurations, commits."""
+    """Where a row comes from: seeds, data, the first seed's configurations, commits."""
     return {
         "seeds": [card.seed for card in cards],
+        "dataset": cards[0].dataset,
         "config": {"training": dict(cards[0].config), "rollout": dict(cards[0].rollout)},
         "commit": commits((card.training_commit for card in cards), (card.commit for card in cards)),
     }
@@ -143,12 +146,16 @@ def _diversity(controllers: Sequence[Controller], modes: int) -> dict[str, Estim
     return {"mode_entropy": (_interval(even, n), _range(entropy.mean(axis=1).tolist()))}
 
 
-def _scores(controllers: Sequence[Controller]) -> dict[str, Estimated]:
-    """The task's own score: mean over seeds for each start, bootstrap over starts."""
-    scores = np.concatenate([c.score for c in controllers])
-    starts = np.concatenate([c.start for c in controllers])
+def _scores(controllers: Sequence[Controller], references: Sequence[Controller]) -> dict[str, Estimated]:
+    """The task's own score, and that over the reference's: mean over seeds for each start."""
+    score, reference = (np.concatenate([c.score for c in group]) for group in (controllers, references))
+    starts, n = np.concatenate([c.start for c in controllers]), len(score)
     means = [float(c.score.mean()) for c in controllers]
-    return {"score": (_interval(clustered_mean(scores, starts), len(scores)), _range(means))}
+    over = [float(c.score.mean() - r.score.mean()) for c, r in zip(controllers, references, strict=True)]
+    return {
+        "score": (_interval(clustered_mean(score, starts), n), _range(means)),
+        "score_difference": (_interval(clustered_difference(score, reference, starts), n), _range(over)),
+    }
 
 
 def _interval(estimate: tuple[Number, Number, Number], n: int) -> Row:
@@ -198,11 +205,12 @@ def _grid(rows: Sequence[Row]) -> list[str]:
     names = list(dict.fromkeys(row["name"] for row in rows))
     found = {(row["name"], row["metric"]): row for row in rows}
     columns = [column for column in COLUMNS if any(row["metric"] == column[0] for row in rows)]
-    head = ["controller", *(label for _, label, _ in columns)]
+    head = ["controller", "seeds", *(label for _, label, _ in columns)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name in names:
         cells = [_cell(found.get((name, metric)), metric, scale) for metric, _, scale in columns]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        seeds = next(", ".join(map(str, row["seeds"])) for row in rows if row["name"] == name)
+        lines.append(f"| {name} | {seeds} | {' | '.join(cells)} |")
     return lines
 
 
@@ -226,6 +234,7 @@ FORMATS: dict[str, Callable[[float], str]] = {
     "success": _decimals(1),
     "paired_difference": _decimals(1, "+"),
     "score": _decimals(3),
+    "score_difference": _decimals(3, "+"),
     "mode_entropy": _decimals(3),
     "modes_reached": _decimals(0),
     "calls": _decimals(0),

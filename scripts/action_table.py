@@ -17,6 +17,7 @@ from stillhand.report.page import Demonstrations, check_data, drawing, panels
 from stillhand.report.results import Run, load_run
 from stillhand.report.summary import summarize_run
 from stillhand.report.table import Row, markdown, rows_of
+from stillhand.scripts.recordings import check_recorded, described, recording
 from stillhand.scripts.stage import commit, device, versions
 from stillhand.scripts.table import commits_of, uncommitted
 
@@ -34,15 +35,18 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
         root: Folder of the runs.
         out: Path of the results without suffix.
     """
-    table, rows = settings["table"], list[Row]()
-    about: dict[str, Any]
+    table, rows, shown = settings["table"], list[Row](), dict[str, Any]()
     for part, folder, suffix in parts(table, root):
-        found, drawing = _made(part, folder, settings, run_all)
+        data = _recorded(part, folder, settings["data"], run_all)
+        shown[part["task"]] = described(data)
+        found, drawing = _made(part, folder, data, settings, run_all)
         rows += [{"task": part["task"], **row} for row in found] if "tasks" in table else found
         if drawing is not None:
             out.with_name(f"{out.name}{suffix}.svg").write_bytes(drawing)
-    about = {"device": device(), "commit": commit(), "versions": versions(), "command": " ".join(sys.argv)}
-    about["rows"] = rows
+    about: dict[str, Any] = {
+        "device": device(), "commit": commit(), "versions": versions(), "command": " ".join(sys.argv),
+        "demonstrations": shown, "rows": rows,
+    }  # fmt: skip
     write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
     write_text(out.with_suffix(".md"), markdown(table["title"], rows, notes(table, about)))
     print(f"wrote {out.with_suffix('.json')}, .md and pictures")
@@ -55,13 +59,21 @@ def parts(table: dict[str, Any], root: Path) -> list[tuple[dict[str, Any], Path,
     return [({**table, "task": task, **own}, root / task, f"_{task}") for task, own in table["tasks"].items()]
 
 
+def _recorded(table: dict[str, Any], root: Path, given: str | None, run_all: RunAll) -> Path:
+    """Where a task's demonstrations are, recorded first where they are not."""
+    data = demonstrations(table, root, given)
+    words = [f"task={table['task']}", f"data={data}", *table.get("collect", ())]
+    if given is None and data.exists():
+        check_recorded(data, recording(words))
+    elif given is None:
+        run_all([["collect", *words]], 1)
+    return data
+
+
 def _made(
-    table: dict[str, Any], root: Path, settings: dict[str, Any], run_all: RunAll
+    table: dict[str, Any], root: Path, data: Path, settings: dict[str, Any], run_all: RunAll
 ) -> tuple[list[Row], bytes | None]:
     """Rows and picture of one task; no picture where positions are none in a plane."""
-    data = demonstrations(table, root, settings["data"])
-    if not data.exists():
-        run_all([["collect", f"task={table['task']}", f"data={data}", *table.get("collect", ())]], 1)
     for stage in STAGES:
         run_all(trainings(stage, table, root, data, settings["overrides"] or []), settings["processes"])
     # one at a time: latency is measured here
@@ -134,24 +146,32 @@ def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
         "one thread. Made by `" + about["command"] + "`.",
         "",
         *uncommitted(about),
+        f"Demonstrations: {_demonstrated(about['demonstrations'])}.",
+        "",
         "All training seeds learn from the same demonstrations and play the same ledger: the same starts, "
         "and in every episode the same randomness. Brackets hold the 95 % interval, and after the word seeds "
         "the range of the single seeds' values.",
         "",
         "Success: Wilson interval over all episodes. It treats rollouts as independent, which rollouts of "
         "one start or of one training are not, so it is narrow. Difference to the teacher, and entropy: mean "
-        "over seeds for each start, bootstrap interval over starts. It covers the choice of starts; what "
+        "over seeds for each start, Student's interval over starts. It covers the choice of starts; what "
         "training adds, the range over seeds shows. Entropy: of the modes of successful rollouts from one "
         "start, mean over starts (Chao-Wang-Jost), in units of the logarithm of the number of modes; "
         "differences under .03 mean nothing.",
         "",
         "Score, where there is one: the task's own (Push-T: largest coverage over time over .95; block "
-        "pushing: share of targets occupied at the end), mean and bootstrap interval as for the difference.",
+        "pushing: share of targets occupied at the end), mean and interval as for the difference.",
         "",
         "Modes: the least over seeds (range). Calls to training seconds: median (range) over seeds; latency "
         "is CPU time of one thread for one plan at batch 1, eager, interleaved, and the factors divide a "
         "teacher's median by the controller's own. A student's training seconds leave out its teacher.",
     ]
+
+
+def _demonstrated(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """What every task was learnt from."""
+    words = "{} {episodes:,} episodes, {steps:,} steps, fingerprint {fingerprint:.12}"
+    return "; ".join(words.format(task, **data) for task, data in found.items())
 
 
 def _seeds(table: Mapping[str, Any]) -> str:

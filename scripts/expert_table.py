@@ -10,18 +10,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra import compose
 from tqdm import tqdm
 
 from stillhand.core.checkpoint import write_text
+from stillhand.envs.base import PositionEnv
 from stillhand.envs.metrics import wilson
-from stillhand.envs.record import Take, checked_noise, play
-from stillhand.scripts.stage import commit, device, plain, versions
+from stillhand.envs.record import MakeExpert, Take, checked_noise, play
+from stillhand.scripts.recordings import recording
+from stillhand.scripts.stage import commit, device, versions
 from stillhand.scripts.table import commits_of, uncommitted
 from stillhand.scripts.tasks import expert_of, simulator
 
@@ -45,8 +45,11 @@ def write(settings: dict[str, Any], run_all: Callable[..., None], root: Path, ou
         run_all, root: Not needed; as for the other kinds of tables.
         out: Path of the results without suffix.
     """
+    _check(settings)
     table = settings["table"]
-    rows = [row for task in table["experts"] for row in _rows(_composed(task), table)]
+    tasks = [recording([f"task={task}"])["task"] for task in table["experts"]]
+    played = [(task, simulator(task), expert_of(task)) for task in tasks]  # what is missing stops it here
+    rows = [row for task, env, expert in played for row in _rows(task, env, expert, table)]
     about = {
         "device": device(), "commit": commit(), "versions": versions(), "command": " ".join(sys.argv),
         "rows": rows,
@@ -56,16 +59,17 @@ def write(settings: dict[str, Any], run_all: Callable[..., None], root: Path, ou
     print(f"wrote {out.with_suffix('.json')} and .md")
 
 
-def _composed(task: str) -> dict[str, Any]:
-    """The task's configuration."""
-    import_module("stillhand.scripts.collect")  # registers its schema
-    settings: dict[str, Any] = plain(compose("collect", [f"task={task}"]))["task"]
-    return settings
+def _check(settings: Mapping[str, Any]) -> None:
+    """Refuse what a table of experts has no use for."""
+    for name in ("overrides", "rollout_overrides", "data", "teacher"):
+        if settings[name] is not None:
+            raise ValueError(f"{name}={settings[name]}: a table of experts neither trains nor reads data")
 
 
-def _rows(task: Mapping[str, Any], table: Mapping[str, Any]) -> list[Row]:
+def _rows(
+    task: Mapping[str, Any], env: PositionEnv, make_expert: MakeExpert, table: Mapping[str, Any]
+) -> list[Row]:
     """Without noise, and with the task's own where it has one."""
-    env, make_expert = simulator(task), expert_of(task)
     rows = []
     for noise in [0.0, task["noise"]] if np.any(task["noise"]) else [0.0]:
         spread = checked_noise(noise, env.spec.action_dim)

@@ -70,8 +70,15 @@ def test_success_in_another_mode_is_discarded() -> None:
 
 def test_gives_up_on_a_broken_expert(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stillhand.envs.record.ATTEMPTS", 2)
-    with pytest.raises(ValueError, match=r"failed in all 2 attempts at episode 0 \(mode 0\); 0 of 1"):
+    with pytest.raises(ValueError, match=r"failed 2 times at episode 0 \(mode 0\); 0 of 1"):
         record(Avoiding(), Stubborn(failures=2), 1, seed=0)
+
+
+def test_gives_up_early_when_nothing_ever_succeeds() -> None:
+    expert = Stubborn(failures=2)
+    with pytest.raises(ValueError, match=r"failed 1 times at episode 0 \(mode 0\); 0 of 12"):
+        record(Avoiding(), expert, 12, seed=0)
+    assert len(expert.batches) == 1
 
 
 @pytest.mark.parametrize(("episodes", "seed"), [(0, 0), (1, -1)])

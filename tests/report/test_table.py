@@ -60,12 +60,17 @@ def test_success_counts_all_episodes_of_all_seeds(runs: list[Run]) -> None:
     assert (student["seed_low"], student["seed_high"]) == (16 / 24, 22 / 24)
 
 
-def test_intervals_resample_the_starts_that_all_seeds_share(runs: list[Run]) -> None:
-    """Two starts: a bootstrap over them alone draws each one's mean over seeds, and nothing outside."""
+T_OF_ONE = 12.7062  # Student's t at 97.5 % with one degree of freedom: two starts
+
+
+def test_intervals_group_by_the_starts_that_all_seeds_share(runs: list[Run]) -> None:
+    """Two starts: half their distance is the standard error, whatever the seeds do."""
     found = row(runs, "vdd", "paired_difference")
     # start 0: 1 failure against 2 in both seeds; start 1: 1 against 1, then 7 against 1
     assert found["value"] == pytest.approx((2 / 24 - 6 / 24) / 2)
-    assert (found["low"], found["high"]) == (pytest.approx(-3 / 12), pytest.approx(1 / 12))
+    half = T_OF_ONE * (1 / 12 + 3 / 12) / 2  # the starts' means are 1/12 and -3/12
+    ends = (found["value"] - half, found["value"] + half)
+    assert (found["low"], found["high"]) == pytest.approx(ends, rel=1e-4)
     assert (found["seed_low"], found["seed_high"]) == (pytest.approx(-5 / 24), pytest.approx(1 / 24))
 
 
@@ -77,13 +82,14 @@ def test_entropy_is_the_mean_over_seeds_of_every_start(runs: list[Run]) -> None:
     starts, seeds = each.mean(axis=0), each.mean(axis=1)
     assert starts.max() > seeds.max() + 0.01  # the two intervals cannot be mistaken for each other
     assert found["value"] == pytest.approx(each.mean())
-    assert (found["low"], found["high"]) == (pytest.approx(starts.min()), pytest.approx(starts.max()))
+    half = T_OF_ONE * (starts.max() - starts.min()) / 2
+    assert (found["low"], found["high"]) == pytest.approx((each.mean() - half, each.mean() + half), rel=1e-4)
     assert (found["seed_low"], found["seed_high"]) == (pytest.approx(seeds.min()), pytest.approx(seeds.max()))
 
 
 def test_every_row_names_its_seeds_configuration_and_commit(runs: list[Run]) -> None:
     for found in rows_of(runs):
-        keys = ["name", "metric", "value", "low", "high", "n", "seeds", "config", "commit"]
+        keys = ["name", "metric", "value", "low", "high", "n", "seeds", "dataset", "config", "commit"]
         assert list(found) == [*keys, "seed_low", "seed_high"]
         assert found["seeds"] == [0, 1]
         assert found["config"]["training"] == {"width": 256}
@@ -150,12 +156,10 @@ def test_markdown_has_a_line_per_controller_and_a_cell_per_column(runs: list[Run
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert text.startswith("# Title\n\nA note.\n")
     assert len(lines) == 2 + len(runs[0].controllers)
-    assert {line.count("|") for line in lines} == {len(COLUMNS) - 1 + 2}  # no score beside success
-    assert "| bc | 100.0 (92.6 to 100.0) |" in text
-    assert (
-        "| vdd | 79.2 (65.7 to 88.3; seeds 66.7 to 91.7) | -8.3 (-25.0 to +8.3; seeds -20.8 to +4.2) |"
-        in text
-    )
+    assert {line.count("|") for line in lines} == {len(COLUMNS) - 2 + 3}  # no score beside success
+    assert "| bc | 0, 1 | 100.0 (92.6 to 100.0) |" in text
+    success = "79.2 (65.7 to 88.3; seeds 66.7 to 91.7)"
+    assert f"| vdd | 0, 1 | {success} | -8.3 (-220.1 to +203.4; seeds -20.8 to +4.2) |" in text
     assert "| 9.5 (6.33 to 12.7) | 63.3 | 105 (103 to 107) | 110 |" in text  # p50 3.8 and 7.6, 38 and 0.6 ms
 
 
@@ -175,7 +179,7 @@ def test_markdown_has_a_table_for_every_task(runs: list[Run]) -> None:
     rows = [{"task": task, **found} for task in ("lift", "door") for found in rows_of(runs)]
     text = markdown("Title", rows, ["A note."])
     assert text.index("A note.") < text.index("## lift") < text.index("## door")
-    assert text.count("| bc | 100.0 (92.6 to 100.0) |") == 2
+    assert text.count("| bc | 0, 1 | 100.0 (92.6 to 100.0) |") == 2
 
 
 def _other_rows(run: Run) -> Run:

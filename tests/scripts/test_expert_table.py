@@ -49,3 +49,10 @@ def test_a_small_table_from_nothing(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "small.json").read_text())["rows"]
     assert [row["noise"] for row in rows] == [0.0, 0.004] and all(row["n"] == 4 for row in rows)
     assert (tmp_path / "small.md").read_text().startswith("# Scripted experts")
+
+
+def test_settings_without_a_use_are_refused(tmp_path: Path) -> None:
+    words = ["table", "experts", "out=small", "data=somewhere"]
+    command = [sys.executable, "-P", "-m", "stillhand.scripts.main", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "data=somewhere: a table of experts neither" in done.stderr

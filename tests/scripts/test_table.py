@@ -67,15 +67,20 @@ def test_a_failing_stage_stops_the_table() -> None:
 
 def about(*commits: str, own: str = "aaa") -> dict[str, Any]:
     rows = [{"commit": commit} for commit in commits]
-    return {"commit": own, "device": "a CPU", "command": "stillhand table avoiding", "rows": rows}
+    data = {"avoiding": {"episodes": 2400, "steps": 187654, "fingerprint": "f00d" * 16}}
+    return {
+        "commit": own, "device": "a CPU", "command": "stillhand table avoiding", "demonstrations": data,
+        "rows": rows,
+    }  # fmt: skip
 
 
 def test_notes_say_what_the_seeds_share_and_what_success_assumes() -> None:
     text = "\n".join(action_table.notes(TABLE, about("aaa", "aaa")))
     assert text.startswith("Training seeds 3, 4; commit aaa; a CPU, one thread.")
     assert "same demonstrations and play the same ledger" in text
-    assert "treats rollouts as independent" in text and "bootstrap interval over starts" in text
+    assert "treats rollouts as independent" in text and "Student's interval over starts" in text
     assert "-dirty" not in text
+    assert "avoiding 2,400 episodes, 187,654 steps, fingerprint f00df00df00d." in text
 
 
 @pytest.mark.parametrize(
@@ -98,10 +103,8 @@ def test_notes_name_every_commit_and_say_plainly_when_code_was_uncommitted(
 
 
 def test_a_small_table_from_nothing(tmp_path: Path, tiny_store: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "demonstrations.zarr").symlink_to(tiny_store)
     words = [
-        "table", "avoiding", "run=runs", "out=docs/small", "table.seeds=[0]",
+        "table", "avoiding", "run=runs", "out=docs/small", f"data={tiny_store}", "table.seeds=[0]",
         *(f"~table.{k}" for k in ("train.regression", "train.mip", "train.em", "distill.vdd-clean")),
         "~table.distill.vdd-detached",
         "overrides=['training.steps=12','training.restarts=[]','batch_size=8']",
