@@ -114,8 +114,9 @@ def trainings(
 
 
 def rollouts(table: dict[str, Any], root: Path, extra: Sequence[str]) -> list[Command]:
-    """One command per seed; later seeds play what `often` names."""
-    common = ["rollout", f"task={table['task']}", f"controllers={table['controllers']}", *table["rollout"]]
+    """One command per seed; later seeds play what `often` names, and nothing is played twice."""
+    common = ["rollout", f"task={table['task']}", f"controllers={table['controllers']}", "again=false"]
+    common += table["rollout"]
     first, *later = table["seeds"]
     only = [f"only=[{','.join(table['often']['controllers'])}]"] if "often" in table else []
     return [

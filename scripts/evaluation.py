@@ -13,8 +13,8 @@ from stillhand.core.checkpoint import Card, write_text
 from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
-from stillhand.envs.ledger import Ledger
-from stillhand.envs.results import EpisodeResult, write_results
+from stillhand.envs.ledger import FIELDS, Ledger, Row
+from stillhand.envs.results import EpisodeResult, read_results, write_results
 from stillhand.envs.rollout import rollout
 from stillhand.policies import checkpoint as policies
 from stillhand.policies.base import ChunkPolicy
@@ -25,6 +25,8 @@ from stillhand.scripts import entries
 from stillhand.scripts.mixture_map import write_map
 from stillhand.scripts.stage import versions
 from stillhand.scripts.workers import Workers
+
+CARD = "controller.json"
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,31 @@ def evaluate(controller: Controller, env: PositionEnv, plan: Plan, run: Path, pl
     with tqdm(total=len(plan.ledger.rows), desc=controller.name, disable=None) as bar:
         results = play(controller, bar.update)
     folder = run / "rollouts" / controller.name
+    (folder / CARD).unlink(missing_ok=True)  # a card never stands beside results that it does not describe
     write_results(folder, results)
+    write_text(folder / CARD, json.dumps(_card(controller, env, plan), indent=1) + "\n")
+    if isinstance(controller.policy, MixturePolicy) and isinstance(env, Avoiding):
+        write_map(controller.policy, run / "mixtures" / f"{controller.name}.npz")
+    won = sum(result.success for result in results)
+    print(f"{controller.name}: {won}/{len(results)} succeed")
+
+
+def played(controller: Controller, env: PositionEnv, plan: Plan, run: Path) -> bool:
+    """Whether its results lie there: of this training, played like this on this ledger, by any commit."""
+    folder = run / "rollouts" / controller.name
+    try:
+        found = json.loads((folder / CARD).read_text())
+        rows = tuple(Row(*(getattr(r, field) for field in FIELDS)) for r in read_results(folder))
+    except (OSError, ValueError):
+        return False
+    wanted = json.loads(json.dumps(_card(controller, env, plan)))
+    return rows == plan.ledger.rows and {**found, "commit": None} == {**wanted, "commit": None}
+
+
+def _card(controller: Controller, env: PositionEnv, plan: Plan) -> dict[str, Any]:
+    """What a controller is, where it came from, and how it was played."""
     columns = env.position_columns
-    card = {
+    return {
         "name": controller.name,
         "calls": controller.calls,
         **entries.origin(controller.card, controller.entry, controller.policy),
@@ -125,11 +149,6 @@ def evaluate(controller: Controller, env: PositionEnv, plan: Plan, run: Path, pl
         "rollout": _conditions(controller.policy, plan),
         "versions": versions(),
     }
-    write_text(folder / "controller.json", json.dumps(card, indent=1) + "\n")
-    if isinstance(controller.policy, MixturePolicy) and isinstance(env, Avoiding):
-        write_map(controller.policy, run / "mixtures" / f"{controller.name}.npz")
-    won = sum(result.success for result in results)
-    print(f"{controller.name}: {won}/{len(results)} succeed")
 
 
 def _conditions(policy: ChunkPolicy, plan: Plan) -> dict[str, Any]:

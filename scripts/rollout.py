@@ -34,6 +34,7 @@ class RolloutConfig:
         threads: Of torch.
         workers: Processes that play episodes, one simulator and one thread each; 1 plays them here. Results
             do not depend on it.
+        again: Also play controllers whose results lie there: of the same training, conditions and ledger.
     """
 
     task: Any = MISSING
@@ -49,6 +50,7 @@ class RolloutConfig:
     latency_calls: int = 300
     threads: int = 1
     workers: int = 1
+    again: bool = True
 
 
 ConfigStore.instance().store(name="rollout_schema", node=RolloutConfig)
@@ -75,14 +77,15 @@ def main(config: DictConfig) -> None:
     ledger = Ledger.grouped(settings["starts"], settings["rollouts"], settings["ledger_seed"])
     evaluation.check_ledger(run, ledger, replaces_all=not settings["only"])
     plan = evaluation.Plan(ledger, action_horizon, settings["task"]["batch_rows"])
+    missing = [c for c in controllers if settings["again"] or not evaluation.played(c, env, plan, run)]
     with evaluation.players(settings["task"], env, settings["workers"], run, plan) as play:
-        for controller in controllers:
+        for controller in missing:
             evaluation.evaluate(controller, env, plan, run, play)
     ledger.save(run / "ledger.json")
     timed = run / "latency.json"
     if settings["only"] and timed.is_file():
         print(f"left {timed} as it is: latencies compare only when all controllers are timed in one run")
-    elif settings["latency_calls"]:
+    elif settings["latency_calls"] and (missing or not timed.is_file()):
         latency.measure(controllers, env, settings["latency_calls"], timed)
     print(f"rolled out {', '.join(chosen)}: {run / 'rollouts'}")
 

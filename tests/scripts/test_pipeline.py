@@ -280,3 +280,12 @@ def test_some_controllers_again_leave_the_others_alone(
     after = snapshot(run)
     changed = {path for path in after if after[path] != before.get(path)}
     assert changed <= {f"rollouts/vdd/{file}" for file in ("episodes.jsonl", "controller.json", "paths.npz")}
+
+    kept = stage("rollout", *play, f"starts={STARTS}", "again=false")
+    assert kept.code == 0 and "succeed" not in kept.out, kept.err
+    assert snapshot(run) == after
+    card = run / "rollouts/vdd/controller.json"
+    card.write_text(card.read_text().replace('"action_horizon": 2', '"action_horizon": 3'))
+    played_again = stage("rollout", *play, f"starts={STARTS}", "again=false")
+    assert played_again.code == 0 and "vdd: " in played_again.out
+    assert '"action_horizon": 2' in card.read_text()

@@ -44,9 +44,10 @@ def test_tasks_have_folders_and_seeds_of_their_own_and_later_seeds_repeat_what_o
     ]
     first, second = action_table.rollouts(lift, at, ["workers=2"])
     assert first == [
-        "rollout", "task=lift", "controllers=robots", "starts=2", "run=runs/lift/seed-1", "workers=2"
+        "rollout", "task=lift", "controllers=robots", "again=false", "starts=2",
+        "run=runs/lift/seed-1", "workers=2",
     ]  # fmt: skip
-    assert second[4:] == ["only=[teacher-10,em]", "run=runs/lift/seed-2", "workers=2"]
+    assert second[5:] == ["only=[teacher-10,em]", "run=runs/lift/seed-2", "workers=2"]
     text = "\n".join(action_table.notes(table, about("aaa", "aaa")))
     assert text.startswith("Training seeds: lift 1, 2; push 1 (teacher-10, em; the others the first);")
 
