@@ -1,12 +1,12 @@
 """Demonstrations: a scripted expert plays every mode of a task equally often.
 
     episode i is asked for mode i % modes;  observation[t] is seen, action[t] + noise is executed,
-    action[t] is recorded
+    action[t] is recorded, or, for noise.recorded, action[t] + noise
 
 Modes are assigned by counter, not drawn: a draw would make the demonstrators' law uneven. Only episodes
 that succeed in the requested mode are kept; others are tried again with a further seed, and counted. Noise
 that is executed but not recorded shows how to come back from where a policy's own errors lead
-(DART, Laskey et al. 2017, arXiv 1703.09327).
+(DART, Laskey et al. 2017, arXiv 1703.09327). Recorded noise is a worse demonstrator.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,6 +35,19 @@ class Expert(Protocol):
 
 
 MakeExpert = Callable[[Sequence[int], Sequence[int]], Expert]  # (modes, seeds) -> expert
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What disturbs executed actions; made by `checked_noise`.
+
+    Args:
+        spread: Standard deviation in every number of an action.
+        recorded: Whether the disturbed action is recorded, as of an unsteady hand, or the intended one.
+    """
+
+    spread: Float[Array, " a"]
+    recorded: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ def record(
     seed: int,
     progress: Callable[[int], None] | None = None,
     noise: Sequence[float | int] | float = 0.0,
+    noise_recorded: bool = False,
 ) -> Recording:
     """Record `episodes` successful demonstrations, modes in turn.
 
@@ -77,14 +91,18 @@ def record(
         seed: All episodes' seeds derive from it and from the episode's number and attempt.
         progress: Called with the number of episodes newly kept.
         noise: Standard deviation of what is added to executed actions, in all or in each of their numbers.
+        noise_recorded: Record the disturbed actions instead of the intended ones.
 
     Raises:
         ValueError: If episodes < 1, seed < 0 or a noise is negative; or an episode fails `ATTEMPTS` times.
     """
-    spread = checked_noise(noise, env.spec.action_dim)
+    disturbance = checked_noise(noise, env.spec.action_dim, noise_recorded)
     check_recording(episodes, seed)
     return keep(
-        lambda numbers, i: play(env, make_expert, numbers, seed, spread, i), env.modes, episodes, progress
+        lambda numbers, i: play(env, make_expert, numbers, seed, disturbance, i),
+        env.modes,
+        episodes,
+        progress,
     )
 
 
@@ -130,12 +148,12 @@ def check_recording(episodes: int, seed: int) -> None:
         raise ValueError(f"need episodes >= 1 and seed >= 0, got {episodes} and {seed}")
 
 
-def checked_noise(noise: Sequence[float | int] | float, action_dim: int) -> Float[Array, " a"]:
+def checked_noise(noise: Sequence[float | int] | float, action_dim: int, recorded: bool = False) -> Noise:
     """The noise of every number of an action; a ValueError for a negative one or a wrong count."""
     given = np.asarray(noise, dtype=np.float64)
     if given.shape not in ((), (action_dim,)) or not (given >= 0).all():
         raise ValueError(f"noise must be one number or {action_dim}, none negative, got {noise}")
-    return np.broadcast_to(given, (action_dim,))
+    return Noise(np.broadcast_to(given, (action_dim,)), recorded)
 
 
 def play(
@@ -143,7 +161,7 @@ def play(
     make_expert: MakeExpert,
     numbers: Sequence[int],
     seed: int,
-    noise: Float[Array, " a"],
+    noise: Noise,
     attempt: int = 0,
 ) -> Iterator[Take]:
     """Play the episodes of these numbers, whatever becomes of them, as many at once as there is room."""
@@ -160,22 +178,23 @@ def _play(
     make_expert: MakeExpert,
     numbers: Sequence[int],
     seed: int,
-    noise: Float[Array, " a"],
+    noise: Noise,
     attempt: int,
 ) -> tuple[list[Episode], Bool[Array, " n"]]:
     """Play these episodes together: each with the mode it took, and whether it succeeded."""
     seeds = [_episode_seed(seed, number, attempt) for number in numbers]
     expert = make_expert([number % env.modes for number in numbers], seeds)
-    disturb = _disturbance(seeds, noise)
+    disturb = _disturbance(seeds, noise.spread)
     observation = env.reset(seeds)
     running = np.ones(len(seeds), dtype=bool)
     observations, actions, runnings = [], [], []
     while running.any():
         action = expert.act(observation)
+        executed = disturb(action)
         observations.append(observation)
-        actions.append(action)
+        actions.append(executed if noise.recorded else action)
         runnings.append(running)
-        step = env.step(disturb(action))
+        step = env.step(executed)
         observation, running = step.observation, ~step.done
     seen, acted, lengths = np.stack(observations, 1), np.stack(actions, 1), np.sum(runnings, axis=0)
     arrays = [{"observation": seen[i, :t], "action": acted[i, :t]} for i, t in enumerate(lengths)]
@@ -184,13 +203,13 @@ def _play(
 
 
 def _disturbance(
-    seeds: Sequence[int], noise: Float[Array, " a"]
+    seeds: Sequence[int], spread: Float[Array, " a"]
 ) -> Callable[[Float[Array, "n a"]], Float[Array, "n a"]]:
     """Adds each episode's own noise to its action."""
-    if not noise.any():
+    if not spread.any():
         return lambda action: action
     rngs = [np.random.default_rng(np.random.SeedSequence(s, spawn_key=(NOISE_KEY,))) for s in seeds]
-    return lambda action: action + noise * np.stack([rng.standard_normal(len(noise)) for rng in rngs])
+    return lambda action: action + spread * np.stack([rng.standard_normal(len(spread)) for rng in rngs])
 
 
 def _episode_seed(seed: int, number: int, attempt: int) -> int:

@@ -55,7 +55,7 @@ def main(config: DictConfig) -> None:
         raise ValueError(f"data={path} exists already; choose another path (nothing was changed)")
     expert_of(task)  # refuses a task without one
     env = simulator(task)
-    noise = checked_noise(task["noise"], env.spec.action_dim)
+    noise = checked_noise(task["noise"], env.spec.action_dim, task["noise_recorded"])
     writable_folder(str(path.parent))
     with (
         tqdm(total=settings["episodes"], desc="episodes") as bar,
@@ -66,6 +66,7 @@ def main(config: DictConfig) -> None:
         "expert": task["expert"]["_target_"],
         "seed": settings["seed"],
         "noise": task["noise"],
+        "noise_recorded": task["noise_recorded"],
         "versions": versions(),
         "commit": commit(),
     }

@@ -33,8 +33,9 @@ def check_recorded(path: Path, settings: Mapping[str, Any]) -> None:
         "expert": settings["task"]["expert"]["_target_"],
         "seed": settings["seed"],
         "noise": settings["task"]["noise"],
+        "noise_recorded": settings["task"]["noise_recorded"],
     }
-    found = {"episodes": store.commit().episodes, **store.attributes}
+    found = {"noise_recorded": False, **store.attributes, "episodes": store.commit().episodes}
     for name, value in wanted.items():
         if found.get(name) != value:
             raise ValueError(

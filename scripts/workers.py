@@ -20,12 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-import numpy as np
-
-from stillhand.datasets.schema import Array
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.ledger import Ledger, Row
-from stillhand.envs.record import MakeExpert, Take, play
+from stillhand.envs.record import MakeExpert, Noise, Take, play
 from stillhand.envs.results import EpisodeResult
 from stillhand.envs.rollout import rollout
 from stillhand.scripts.tasks import expert_of, simulator
@@ -53,7 +50,7 @@ class Showing:
     task: str
     numbers: tuple[int, ...]
     seed: int
-    noise: tuple[float, ...]
+    noise: Noise
     attempt: int
 
 
@@ -102,13 +99,9 @@ class Workers:
             progress(1)
         return [by_episode[row.episode] for row in ledger.rows]
 
-    def takes(
-        self, numbers: Sequence[int], seed: int, noise: Sequence[float], attempt: int
-    ) -> Iterator[Take]:
+    def takes(self, numbers: Sequence[int], seed: int, noise: Noise, attempt: int) -> Iterator[Take]:
         """As `stillhand.envs.record.play`, in the order in which the processes are done."""
-        work = [
-            Showing(self._task, block, seed, tuple(noise), attempt) for block in self._blocks(tuple(numbers))
-        ]
+        work = [Showing(self._task, block, seed, noise, attempt) for block in self._blocks(tuple(numbers))]
         return self._answers(_show, work)
 
     def _blocks(self, items: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -131,18 +124,18 @@ class Workers:
 
 @contextmanager
 def takes(
-    task: Mapping[str, Any], env: PositionEnv, count: int, seed: int, noise: Array
+    task: Mapping[str, Any], env: PositionEnv, count: int, seed: int, noise: Noise
 ) -> Iterator[Callable[[Sequence[int], int], Iterator[Take]]]:
     """What the task's expert plays for (episodes, attempt): here, or in `count` processes."""
     if count == 1:
         yield partial(_takes_here, env, expert_of(task), seed, noise)
         return
     with Workers(task, count, env.capacity) as workers:
-        yield lambda numbers, attempt: workers.takes(numbers, seed, noise.tolist(), attempt)
+        yield lambda numbers, attempt: workers.takes(numbers, seed, noise, attempt)
 
 
 def _takes_here(
-    env: PositionEnv, make_expert: MakeExpert, seed: int, noise: Array, numbers: Sequence[int], attempt: int
+    env: PositionEnv, make_expert: MakeExpert, seed: int, noise: Noise, numbers: Sequence[int], attempt: int
 ) -> Iterator[Take]:
     return play(env, make_expert, numbers, seed, noise, attempt)
 
@@ -168,5 +161,4 @@ def _play(work: Playing) -> list[EpisodeResult]:
 
 def _show(work: Showing) -> list[Take]:
     env, make_expert = _simulator(work.task), expert_of(json.loads(work.task))
-    noise = np.array(work.noise)
-    return list(play(env, make_expert, work.numbers, work.seed, noise, work.attempt))
+    return list(play(env, make_expert, work.numbers, work.seed, work.noise, work.attempt))

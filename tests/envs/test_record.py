@@ -101,6 +101,21 @@ def test_noise_is_executed_and_not_recorded() -> None:
     assert step.success[0]
 
 
+def test_recorded_noise_is_what_was_executed() -> None:
+    intended, executed = (
+        record(Avoiding(), AvoidingExpert, 1, 0, noise=0.001, noise_recorded=r).episodes[0].arrays
+        for r in (False, True)
+    )
+    np.testing.assert_array_equal(intended["observation"], executed["observation"])
+    gap = executed["action"] - intended["action"]
+    assert 0.0008 < gap.std() < 0.0012
+    env, observation = Avoiding(), executed["observation"][:1]
+    env.reset([record(Avoiding(), AvoidingExpert, 1, 0, noise=0.001).episodes[0].seed])
+    for seen, action in zip(executed["observation"], executed["action"], strict=True):
+        np.testing.assert_array_equal(observation[0], seen)
+        observation = env.step(action[None]).observation
+
+
 class Narrow(Avoiding):
     """Room for two episodes."""
 

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from stillhand.envs.record import Take, play
+from stillhand.envs.record import Noise, Take, play
 from stillhand.envs.robosuite import Robosuite
 from stillhand.envs.robosuite_experts import PLANS, RobosuiteExpert
 from stillhand.envs.robosuite_tasks import MODES
@@ -16,7 +16,7 @@ NOISE = np.array([0.2] * 6 + [0.0])
 
 
 def takes(env: Robosuite, task: str, numbers: list[int], noise: np.ndarray) -> list[Take]:
-    return list(play(env, partial(RobosuiteExpert, task=task), numbers, 1, noise))
+    return list(play(env, partial(RobosuiteExpert, task=task), numbers, 1, Noise(noise)))
 
 
 @pytest.mark.sim

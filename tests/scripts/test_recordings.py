@@ -30,13 +30,15 @@ def test_a_store_of_the_same_recording_is_taken(tiny_store: Path, own: dict[str,
     check_recorded(tiny_store, own)
 
 
-@pytest.mark.parametrize("name", ["episodes", "seed", "noise", "expert"])
+@pytest.mark.parametrize("name", ["episodes", "seed", "noise", "noise_recorded", "expert"])
 def test_a_store_of_another_recording_is_refused(tiny_store: Path, own: dict[str, Any], name: str) -> None:
     other = copy.deepcopy(own)
     if name == "expert":
         other["task"]["expert"]["_target_"] = "another"
     elif name == "noise":
         other["task"]["noise"] = 0.5
+    elif name == "noise_recorded":
+        other["task"]["noise_recorded"] = True
     else:
         other[name] += 1
     with pytest.raises(ValueError, match=f"was recorded with {name}=.*but this table records {name}="):

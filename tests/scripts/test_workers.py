@@ -15,7 +15,7 @@ from stillhand.datasets.episodes import EpisodeStore
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.experts import AvoidingExpert
 from stillhand.envs.ledger import Ledger
-from stillhand.envs.record import keep, record
+from stillhand.envs.record import checked_noise, keep, record
 from stillhand.envs.rollout import rollout
 from stillhand.scripts import evaluation
 from stillhand.scripts.workers import Workers
@@ -44,7 +44,9 @@ def test_demonstrations_do_not_depend_on_processes() -> None:
     noise = (0.002, 0.0)
     here = record(Avoiding(), AvoidingExpert, 5, seed=3, noise=noise)
     with Workers(TASK, 2, room=2) as workers:
-        there = keep(lambda numbers, attempt: workers.takes(numbers, 3, noise, attempt), 24, 5)
+        there = keep(
+            lambda numbers, attempt: workers.takes(numbers, 3, checked_noise(noise, 2), attempt), 24, 5
+        )
     assert (here.failed, here.other_mode) == (there.failed, there.other_mode)
     for own, other in zip(here.episodes, there.episodes, strict=True):
         assert (own.mode, own.seed) == (other.mode, other.seed)
