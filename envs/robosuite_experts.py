@@ -10,7 +10,7 @@ from stillhand.envs.manipulation import Machine, Plan, run_each
 from stillhand.envs.robosuite_door import door_plan
 from stillhand.envs.robosuite_pick import can_plan, lift_plan, stack_plan
 from stillhand.envs.robosuite_square import square_plan
-from stillhand.envs.robosuite_tasks import MODES
+from stillhand.envs.robosuite_tasks import MODES, observation_dim
 
 PLANS: Mapping[str, Callable[[], Plan]] = MappingProxyType(
     {
@@ -39,9 +39,11 @@ class RobosuiteExpert:
             raise ValueError(f"need one seed per mode and at least one, got {len(modes)} and {len(seeds)}")
         if bad := [mode for mode in modes if not 0 <= mode < MODES[task]]:
             raise ValueError(f"a mode of {task} lies in 0..{MODES[task] - 1}, got {bad[0]}")
-        plan = PLANS[task]()
+        plan, self._width = PLANS[task](), observation_dim(task)
         self._machines = [Machine(plan, mode, seed) for mode, seed in zip(modes, seeds, strict=True)]
 
     def act(self, observation: Float[Array, "n o"]) -> Float[Array, "n a"]:
-        """Executable action (7) in [-1, 1] for each episode's observation."""
+        """Executable action (7) in [-1, 1] for each episode's observation; a ValueError for another width."""
+        if observation.shape[1] != self._width:
+            raise ValueError(f"expected observations of {self._width} numbers, got {observation.shape[1]}")
         return run_each(self._machines, observation)

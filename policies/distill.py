@@ -105,7 +105,10 @@ def loss(
         chunks = _gate_chunks(teacher, settings, cond, batch, generator)
     expert, expert_info = variational.expert_loss(law, _row_score(teacher, cond), sigma, noise, jitter, drawn)
     gate, gate_info = variational.gate_loss(law, chunks.flatten(start_dim=1))
-    return expert + gate, {**expert_info, **gate_info, "nll": _nll(law, batch, student)}
+    info = {**expert_info, **gate_info}
+    if settings.gate_data == "demonstrations":  # otherwise the batch may be without actions
+        info["nll"] = _nll(law, batch, student)
+    return expert + gate, info
 
 
 def _row_score(teacher: DiffusionPolicy, cond: Tensor) -> variational.RowScore:

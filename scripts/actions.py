@@ -15,9 +15,9 @@ from stillhand.datasets.cache import open_mapped
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.loader import WindowLoader
-from stillhand.datasets.schema import Batch
+from stillhand.datasets.schema import Batch, Spec
 from stillhand.policies import checkpoint
-from stillhand.policies.base import Border, ChunkPolicy
+from stillhand.policies.base import Border, ChunkPolicy, check_same_task
 from stillhand.policies.one_step import OneStepPolicy
 from stillhand.policies.teacher import DiffusionPolicy
 from stillhand.scripts.running import Run, run_of
@@ -28,7 +28,8 @@ from stillhand.scripts.teachers import check_data, check_network
 class Actions:
     """Everything a method needs to train a policy: data, fresh weights, and what the run is.
 
-    `observed` is the border whose conditions teacher and critic see; None means the policy's own.
+    `observed` is the border whose conditions teacher and critic see; None means the policy's own. `states`
+    are windows of which only the observations count.
     """
 
     demonstrations: Demonstrations
@@ -36,6 +37,7 @@ class Actions:
     model: ChunkPolicy
     run: Run
     observed: Border | None = None
+    states: WindowLoader | None = None
 
     @classmethod
     def prepare(cls, config: dict[str, Any]) -> "Actions":
@@ -47,21 +49,32 @@ class Actions:
         Raises:
             ValueError: Names the setting, file or value that is wrong.
         """
-        demonstrations = _demonstrations(Path(config["data"]), config["mapped"])
+        demonstrations = _demonstrations("data", config["data"], config["mapped"])
+        seen = _states(config, demonstrations.spec)
         described = checkpoint.describe(border_of(config), config["model"], demonstrations.spec)
         data = {"fingerprint": demonstrations.fingerprint, "episodes": demonstrations.episodes}
         run = run_of(config, described, data)
+        if seen is not None:
+            run = dataclasses.replace(run, card={**run.card, "states": seen.fingerprint})
         torch.manual_seed(config["seed"])
         policy = checkpoint.build(border_of(config), config["model"], demonstrations.spec)
         horizons = policy.observation_horizon, policy.prediction_horizon
-        loader = WindowLoader(demonstrations, *horizons, config["batch_size"], config["seed"])
-        return cls(demonstrations, loader, policy.to(run.device), run)
+        how = *horizons, config["batch_size"], config["seed"]
+        states = None if seen is None else WindowLoader(seen, *how)
+        return cls(
+            demonstrations, WindowLoader(demonstrations, *how), policy.to(run.device), run, None, states
+        )
 
     def batch(self, number: int) -> Batch:
         """The windows of one batch, on the run's device."""
-        batch = self.loader.batch(number)
-        parts = (batch.observation, batch.action, batch.valid)
-        return Batch(*(part.to(self.run.device) for part in parts))
+        return _moved(self.loader.batch(number), self.run.device)
+
+    def met(self, number: int) -> Batch:
+        """Where a student meets its teacher: windows of `states`, actions zero, or of the demonstrations."""
+        if self.states is None:
+            return self.batch(number)
+        batch = _moved(self.states.batch(number), self.run.device)
+        return dataclasses.replace(batch, action=torch.zeros_like(batch.action))
 
     def fit(self) -> None:
         """Measure what is fixed before training."""
@@ -115,10 +128,25 @@ class Actions:
         return dataclasses.replace(self, observed=teacher.border)
 
 
-def _demonstrations(path: Path, mapped: bool) -> Demonstrations:
+def _demonstrations(name: str, place: str, mapped: bool) -> Demonstrations:
+    path = Path(place)
     if not path.exists():
-        raise ValueError(f"data={path} does not exist; make one with: stillhand collect data={path}")
+        raise ValueError(f"{name}={path} does not exist; make one with: stillhand collect data={path}")
     return open_mapped(path) if mapped else EpisodeStore.open(path).load()
+
+
+def _states(config: dict[str, Any], spec: Spec) -> Demonstrations | None:
+    """Further states of the same task, where a distillation names them."""
+    place = config.get("states")
+    if place is None:
+        return None
+    found = _demonstrations("states", place, config["mapped"])
+    check_same_task(found.spec, spec)
+    return found
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    return Batch(*(part.to(device) for part in (batch.observation, batch.action, batch.valid)))
 
 
 def border_of(config: dict[str, Any]) -> dict[str, Any]:

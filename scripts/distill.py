@@ -21,9 +21,13 @@ class DistillConfig(TrainConfig):
         teacher: Folder of the diffusion model.
         distillation: The objective and its arguments, or the nodes `method` and `turns` of a one-step
             generator; set by the group `method`.
+        states: A further store, for method=vdd: after the warm-up teacher and student meet at its
+            observations instead of the demonstrations'. Its actions are not read, so the gate must learn from
+            the teacher: distillation.gate_data=teacher.
     """
 
     teacher: str = MISSING
+    states: str | None = None
 
 
 ConfigStore.instance().store(name="distill_schema", node=DistillConfig)
@@ -45,6 +49,8 @@ def main(config: DictConfig) -> None:
         raise ValueError(
             f"method={settings['name']} is for actions, task={settings['task']['name']} has images"
         )
+    if settings["states"] is not None and not into_mixture:
+        raise ValueError(f"states={settings['states']} is for method=vdd, got method={settings['name']}")
     domain = prepare(settings)
     if into_mixture and isinstance(domain, Actions):
         training = variational_training(domain, folder, description)

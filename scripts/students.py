@@ -92,16 +92,20 @@ def variational_training(actions: Actions, folder: Path, description: Mapping[st
             f"distillation.warmup_steps={settings.warmup_steps} leaves nothing of "
             f"training.steps={run.settings.steps} to the teacher"
         )
+    if actions.states is not None and settings.gate_data != "teacher":
+        raise ValueError(
+            f"distillation.gate_data={settings.gate_data}, but states= come without actions: the gate must "
+            "learn from the teacher (distillation.gate_data=teacher)"
+        )
     distill.adopt(student, teacher)
     student.start_at_centres(actions.demonstrations, run.seed)
     span = run.settings.steps - settings.warmup_steps
 
     def objective(step: int, generator: torch.Generator) -> tuple[Tensor, Info]:
-        batch = actions.batch(step)
         if step < settings.warmup_steps:
-            return distill.warmup_loss(student, settings, batch)
+            return distill.warmup_loss(student, settings, actions.batch(step))
         progress = (step - settings.warmup_steps) / span
-        return distill.loss(student, teacher, settings, progress, batch, generator)
+        return distill.loss(student, teacher, settings, progress, actions.met(step), generator)
 
     state = TrainState(student, run.settings)
     return _signed(run, found), state, optimize(state, seeded(run, objective), run.settings)
