@@ -38,9 +38,9 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
     table, rows, shown = settings["table"], list[Row](), dict[str, Any]()
     for part, folder, suffix in parts(table, root):
         data = _recorded(part, folder, settings["data"], run_all)
-        shown[part["task"]] = described(data)
+        shown[part["name"]] = described(data)
         found, drawing = _made(part, folder, data, settings, run_all)
-        rows += [{"task": part["task"], **row} for row in found] if "tasks" in table else found
+        rows += [{"task": part["name"], **row} for row in found] if "tasks" in table else found
         if drawing is not None:
             out.with_name(f"{out.name}{suffix}.svg").write_bytes(drawing)
     about: dict[str, Any] = {
@@ -53,20 +53,30 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
 
 
 def parts(table: dict[str, Any], root: Path) -> list[tuple[dict[str, Any], Path, str]]:
-    """The table of every task, the folder of its runs, and what its files' names end in."""
+    """The table of every task or condition, the folder of its runs, and what its files' names end in."""
     if "tasks" not in table:
-        return [(table, root, "")]
-    return [({**table, "task": task, **own}, root / task, f"_{task}") for task, own in table["tasks"].items()]
+        return [({**table, "name": table["task"]}, root, "")]
+    return [(_part(table, name, own), root / name, f"_{name}") for name, own in table["tasks"].items()]
+
+
+def _part(table: Mapping[str, Any], name: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What holds for all tasks, and what is one's own; `train` and `distill` are joined run by run."""
+    runs = {stage: {**table[stage], **own.get(stage, {})} for stage in STAGES}
+    return {**table, "task": name, **own, **runs, "name": name}
 
 
 def _recorded(table: dict[str, Any], root: Path, given: str | None, run_all: RunAll) -> Path:
-    """Where a task's demonstrations are, recorded first where they are not."""
+    """Where a task's demonstrations are, recorded first where they are not; further states likewise."""
     data = demonstrations(table, root, given)
-    words = [f"task={table['task']}", f"data={data}", *table.get("collect", ())]
-    if given is None and data.exists():
-        check_recorded(data, recording(words))
-    elif given is None:
-        run_all([["collect", *words]], 1)
+    wanted = {data: table.get("collect", ())} if given is None else {}
+    if "states" in table:
+        wanted[root / "states.zarr"] = table["states"]
+    for path, own in wanted.items():
+        words = [f"task={table['task']}", f"data={path}", *own]
+        if path.exists():
+            check_recorded(path, recording(words))
+        else:
+            run_all([["collect", *words]], 1)
     return data
 
 
@@ -103,7 +113,12 @@ def trainings(
     stage: str, table: dict[str, Any], root: Path, data: Path, extra: Sequence[str]
 ) -> list[Command]:
     """One command per run and seed."""
-    common = [f"task={table['task']}", f"policy={table['policy']}", f"data={data}"]
+    common = [
+        f"task={table['task']}",
+        f"policy={table['policy']}",
+        f"data={data}",
+        *table.get("settings", ()),
+    ]
     return [
         [stage, *common, *overrides, f"seed={seed}", f"run={run}", f"out={run / name}", *extra]
         for seed in table["seeds"]
@@ -116,7 +131,7 @@ def trainings(
 def rollouts(table: dict[str, Any], root: Path, extra: Sequence[str]) -> list[Command]:
     """One command per seed; later seeds play what `often` names, and nothing is played twice."""
     common = ["rollout", f"task={table['task']}", f"controllers={table['controllers']}", "again=false"]
-    common += table["rollout"]
+    common += [*table["rollout"], *table.get("settings", ())]
     first, *later = table["seeds"]
     only = [f"only=[{','.join(table['often']['controllers'])}]"] if "often" in table else []
     return [

@@ -32,6 +32,7 @@ def test_every_run_is_trained_once_per_seed() -> None:
 def test_tasks_have_folders_and_seeds_of_their_own_and_later_seeds_repeat_what_often_names() -> None:
     table = {
         **TABLE, "tasks": {"lift": {"seeds": [1, 2]}, "push": {"seeds": [1]}}, "controllers": "robots",
+        "distill": {},
         "often": {"runs": ["em"], "controllers": ["teacher-10", "em"]}, "rollout": ["starts=2"],
     }  # fmt: skip
     (lift, at, suffix), (push, _, _) = action_table.parts(table, Path("runs"))
@@ -50,6 +51,29 @@ def test_tasks_have_folders_and_seeds_of_their_own_and_later_seeds_repeat_what_o
     assert second[5:] == ["only=[teacher-10,em]", "run=runs/lift/seed-2", "workers=2"]
     text = "\n".join(action_table.notes(table, about("aaa", "aaa")))
     assert text.startswith("Training seeds: lift 1, 2; push 1 (teacher-10, em; the others the first);")
+
+
+def test_a_condition_of_a_task_has_settings_runs_and_recordings_of_its_own(tmp_path: Path) -> None:
+    own = {
+        "task": "avoiding", "seeds": [1], "collect": ["episodes=96"], "states": ["episodes=9"],
+        "settings": ["task.prediction_horizon=32"], "train": {"em": ["method=em", "x=1"]},
+    }  # fmt: skip
+    table = {**TABLE, "tasks": {"few": own}, "distill": {}, "rollout": [], "controllers": "all"}
+    ((few, at, suffix),) = action_table.parts(table, tmp_path)
+    assert (at, suffix, few["name"], few["task"]) == (tmp_path / "few", "_few", "few", "avoiding")
+    plain, changed = action_table.trainings("train", few, at, at / "d.zarr", [])
+    assert plain[1:6] == [
+        "task=avoiding", "policy=mlp", f"data={at / 'd.zarr'}", "task.prediction_horizon=32",
+        "method=diffusion",
+    ]  # fmt: skip
+    assert changed[5:7] == ["method=em", "x=1"]
+    assert "task.prediction_horizon=32" in action_table.rollouts(few, at, [])[0]
+    ran: list[list[str]] = []
+    action_table._recorded(few, at, None, lambda commands, _: ran.extend(commands))
+    assert ran == [
+        ["collect", "task=avoiding", f"data={at / 'demonstrations.zarr'}", "episodes=96"],
+        ["collect", "task=avoiding", f"data={at / 'states.zarr'}", "episodes=9"],
+    ]
 
 
 def test_demonstrations_that_are_given_are_not_recorded(tmp_path: Path) -> None:
