@@ -7,7 +7,7 @@ blown up. Diffusion Policy (arXiv 2303.04137) maps actions onto [-1, 1] instead;
 (arXiv 2206.00364) wants data of known deviation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -43,20 +43,23 @@ class Normalizer(nn.Module):
         return len(self.shift)
 
     @classmethod
-    def fit_zscore(cls, values: Float[Array | Tensor, "n d"]) -> "Normalizer":
+    def fit_zscore(
+        cls, values: Float[Array | Tensor, "n d"], of: Callable[[Array], Array] = lambda rows: rows
+    ) -> "Normalizer":
         """Mean 0 and standard deviation 1 in every dimension.
 
         Args:
             values: Array (a memory map is read block by block) or CPU tensor.
+            of: What is made of some rows first; may change their width.
 
         Raises:
             ValueError: No rows, or a value that is not finite.
         """
         rows = np.asarray(values)
         _check(rows)
-        mean = sum(block.sum(axis=0) for block in _blocks(rows)) / len(rows)
+        mean = sum(of(block).sum(axis=0) for block in _blocks(rows)) / len(rows)
         # the second pass keeps the digits that E[x^2] - E[x]^2 loses for a mean far from 0
-        variance = sum(((block - mean) ** 2).sum(axis=0) for block in _blocks(rows)) / len(rows)
+        variance = sum(((of(block) - mean) ** 2).sum(axis=0) for block in _blocks(rows)) / len(rows)
         std = np.sqrt(variance)
         fitted = cls(len(mean))
         fitted.shift.copy_(torch.from_numpy(mean))

@@ -1,7 +1,6 @@
 """What is seen of a robosuite task, and which way an episode solved it. Pure functions, no simulator.
 
-    observation = hand position (3), hand quaternion (4), finger opening (1), then the task's objects,
-                  then their positions minus the hand's
+    observation = hand position (3), hand quaternion (4), finger opening (1), then the task's objects
     an object = position (3) and the first two columns of its rotation matrix (6)
 
 A rotation as six numbers is continuous; a quaternion of an object that may turn by 360 degrees would jump
@@ -55,10 +54,7 @@ TURNED_RAD = 0.3  # of the door's handle: its direction is decided
 
 
 def columns(task: str) -> dict[str, slice]:
-    """Where each of a listed task's quantities stands in the observation, by robosuite's names.
-
-    The positions seen from the hand stand behind them, in the same order.
-    """
+    """Where each of a listed task's quantities stands in the observation, by robosuite's names."""
     places, start = {}, OPENING + 1
     for key in OBJECTS[task]:
         width = 3 if key.endswith("_pos") else 6 if key.endswith("_quat") else 1
@@ -69,8 +65,8 @@ def columns(task: str) -> dict[str, slice]:
 
 def observation_dim(task: str) -> int:
     """Numbers in an observation of a listed task."""
-    absolute: int = max(place.stop for place in columns(task).values())
-    return absolute + 3 * sum(key.endswith("_pos") for key in OBJECTS[task])
+    last: int = max(place.stop for place in columns(task).values())
+    return last
 
 
 def observe(task: str, raw: Mapping[str, Any]) -> Float[Array, " o"]:
@@ -82,8 +78,6 @@ def observe(task: str, raw: Mapping[str, Any]) -> Float[Array, " o"]:
         parts = [raw["robot0_eef_pos"], *(raw[key] for key in raw if key.endswith("-state"))]
     else:
         parts = [*_hand(raw), *(_shown(key, np.atleast_1d(raw[key])) for key in OBJECTS[task])]
-        # a small network finds a difference of millimetres hard to take itself (docs/LOG.md: the can)
-        parts += [raw[key] - raw[HAND[0]] for key in OBJECTS[task] if key.endswith("_pos")]
     joined: Array = np.concatenate(parts)
     return joined.astype(np.float32)
 

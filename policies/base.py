@@ -70,7 +70,7 @@ class Border(nn.Module):
             ValueError: If the demonstrations are of another task or other dimensions.
         """
         check_same_task(self.spec, demonstrations.spec)
-        self.encoder.normalizer = Normalizer.fit_zscore(demonstrations.observation)
+        self.encoder.fit(demonstrations.observation)
         self.actions = Normalizer.fit_zscore(demonstrations.action)
 
     def condition(self, observation: Float[Tensor, "b t o"]) -> Float[Tensor, "b t c"]:

@@ -18,7 +18,7 @@ sim = pytest.mark.sim
 needs = pytest.mark.skipif(importlib.util.find_spec("robosuite") is None, reason="robosuite is not installed")
 STEPS = 30
 LOWER = np.array([0, 0, -0.5, 0, 0, 0, 0])  # random actions that lead down to the objects
-WIDTHS = {"Lift": 20, "Stack": 32, "PickPlaceCan": 20, "NutAssemblySquare": 20, "Door": 22, "ToolHang": 34}
+WIDTHS = {"Lift": 17, "Stack": 26, "PickPlaceCan": 17, "NutAssemblySquare": 17, "Door": 16, "ToolHang": 28}
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,6 @@ def test_refuses_bad_input() -> None:
     with pytest.raises(ValueError, match=r"mode of Door lies in 0\.\.1, got 2"):
         RobosuiteExpert([0, 2], [0, 1], "Door")
     with pytest.raises(ValueError, match="need 2 observations, got 1"):
-        RobosuiteExpert([0, 1], [0, 1], "Lift").act(np.zeros((1, 20)))
-    with pytest.raises(ValueError, match="expected observations of 20 numbers, got 17"):
-        RobosuiteExpert([0], [0], "Lift").act(np.zeros((1, 17)))
+        RobosuiteExpert([0, 1], [0, 1], "Lift").act(np.zeros((1, 17)))
+    with pytest.raises(ValueError, match="expected observations of 17 numbers, got 20"):
+        RobosuiteExpert([0], [0], "Lift").act(np.zeros((1, 20)))

@@ -1,6 +1,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,3 +50,30 @@ def test_the_normalizer_travels_with_the_weights() -> None:
     fresh.load_state_dict(state)
     observation = torch.randn(2, 2, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(fresh(observation), made(observation))
+
+
+def test_differences_are_further_entries_with_a_scale_of_their_own() -> None:
+    rows = np.array([[0.0, 5, 1], [4, 5, 2], [8, 5, 3]], np.float32)
+    made = StateEncoder(spec=SPEC, octaves=0, differences=[[2, 0], [1, 1]])
+    made.fit(rows)
+    tokens = made(torch.from_numpy(rows)[None])[0].numpy()
+    assert tokens.shape == (3, 5) == (3, made.width)
+    unit = np.sqrt(1.5)
+    np.testing.assert_allclose(tokens[:, 0], [-unit, 0, unit], atol=1e-6)
+    np.testing.assert_allclose(tokens[:, 3], [unit, 0, -unit], atol=1e-6)  # 1, -2, -5
+    np.testing.assert_array_equal(tokens[:, 4], 0)  # a constant is only centred
+    assert set(made.state_dict()) == {"normalizer.shift", "normalizer.scale"}
+
+
+def test_without_differences_nothing_is_changed() -> None:
+    rows = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    plain, with_one = (StateEncoder(spec=SPEC, octaves=1, differences=d) for d in ((), [(0, 1)]))
+    plain.fit(rows)
+    with_one.fit(rows)
+    assert torch.equal(plain.normalizer.scale, with_one.normalizer.scale[:3])
+
+
+@pytest.mark.parametrize("pair", [[0], [0, 3], [-1, 0], [0, 1, 2]])
+def test_differences_are_of_entries_that_exist(pair: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"expected two of the entries 0\.\.2"):
+        StateEncoder(spec=SPEC, octaves=1, differences=[pair])
