@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from stillhand.core import construct
 from stillhand.images import checkpoint as images
 from stillhand.policies import checkpoint as policies
-from stillhand.scripts import entries, formats, image_sets, image_table, main, students, tasks
+from stillhand.scripts import action_table, entries, formats, image_sets, image_table, main, students, tasks
 from stillhand.scripts.stage import check_method
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -148,19 +148,31 @@ def test_every_run_of_a_table_composes_and_binds(option: str) -> None:
     table = composed("table", (option,))["table"]
     if "experts" in table:
         assert {*table["experts"]} <= {*TASKS}
-        return
-    tasks = list(table["tasks"]) if "tasks" in table else [table["task"]]
-    own = (f"task={tasks[0]}",)
+    elif "generators" in table:
+        own = (f"task={table['task']}",)
+        check_runs(table, own, option)
+        check_image_table(table, own)
+    else:
+        for part, _, _ in action_table.parts(table, Path("runs")):
+            check_action_table(part, option)
+
+
+def check_runs(table: dict[str, Any], own: tuple[str, ...], where: str) -> None:
     for stage in ("train", "distill"):
         for run, overrides in table[stage].items():
-            check(composed(stage, (*own, *overrides)), f"{option} {run}")
-    if "generators" in table:
-        check_image_table(table, own)
-        return
+            check(composed(stage, (*own, *overrides)), f"{where} {run}")
+
+
+def check_action_table(table: dict[str, Any], option: str) -> None:
+    """Every command composes, and every row has its run."""
+    assert table["task"] in TASKS
+    own = (f"task={table['task']}", *table.get("settings", ()))
+    check_runs(table, own, f"{option} {table['name']}")
+    for words in ("collect", "states"):
+        composed("collect", (*own, *table.get(words, ())))
     controllers = composed("rollout", (*own, f"controllers={table['controllers']}"))["controllers"]
     assert {entry["checkpoint"] for entry in controllers.values()} <= {*table["train"], *table["distill"]}
     assert {table["reference"], *table["pictured"]} <= {*controllers}
-    assert {*tasks} <= {*TASKS}
     if "often" in table:
         again = {controllers[name]["checkpoint"] for name in table["often"]["controllers"]}
         assert again == {*table["often"]["runs"]} and table["reference"] in table["often"]["controllers"]
