@@ -28,7 +28,7 @@ CONTROL_HZ = 20.0
 STEP_M, TURN_RAD = 0.05, 0.5  # of the hand's goal, for an action of 1
 MODEL_SEED = 0  # of what robosuite draws once, when it builds the model
 COLLISION_GEOMS = 0  # the group of bodies as physics sees them; pictures show the others
-VIEW = ((-0.05, 0.0, 0.93), 1.05, 150.0, -25.0)  # of a camera that the arm reaches towards
+VIEW = ((-0.05, 0.0, 0.96), 1.05, 150.0, -25.0)  # of a camera that the arm reaches towards
 VIEWS = {
     "Door": ((-0.2, -0.2, 1.0), 1.5, 220.0, -22.0),
     "PickPlaceCan": ((0.05, 0.05, 0.9), 1.6, 150.0, -32.0),
