@@ -9,6 +9,7 @@ in it: what quality it is drawn with stands in the context and in the scene, not
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -52,11 +53,11 @@ def studio(model: mujoco.MjModel, width: int, height: int, hidden: Sequence[int]
     shown.geomgroup[[*hidden]] = 0
     for costly in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
         scene.flags[costly] = 0
-    with opened(model, (width, height)) as context:
+    with opened(model, (width, height)) as canvas:
 
         def draw(model: mujoco.MjModel, data: mujoco.MjData, view: mujoco.MjvCamera) -> UInt8[Array, "y x 3"]:
             mujoco.mjv_updateScene(model, data, shown, None, view, EVERYTHING, scene)
-            return read(scene, context, width, height)
+            return canvas.read(scene, width, height)
 
         yield draw
 
@@ -71,9 +72,34 @@ def view_from(
     return camera
 
 
+class Canvas:
+    """A drawing context of its own: others may be opened, drawn on and freed meanwhile."""
+
+    def __init__(self, gl: Any, model: mujoco.MjModel) -> None:
+        self._gl = gl
+        gl.make_current()
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+
+    def read(self, scene: mujoco.MjvScene, width: int, height: int) -> UInt8[Array, "y x 3"]:
+        """The scene as drawn."""
+        self._gl.make_current()
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        pixels = np.empty((height, width, 3), dtype=np.uint8)
+        view = mujoco.MjrRect(0, 0, width, height)
+        mujoco.mjr_render(view, scene, self._context)
+        mujoco.mjr_readPixels(pixels, None, view, self._context)
+        return pixels[::-1]  # OpenGL's first row is the lowest
+
+    def free(self) -> None:
+        """Nothing can be drawn any more."""
+        self._gl.make_current()
+        self._context.free()
+        self._gl.free()
+
+
 @contextmanager
-def opened(model: mujoco.MjModel, fast: tuple[int, int] | None = None) -> Iterator[mujoco.MjrContext]:
-    """An offscreen drawing context, freed at the end.
+def opened(model: mujoco.MjModel, fast: tuple[int, int] | None = None) -> Iterator[Canvas]:
+    """Something to draw a model's scenes on, offscreen, freed at the end.
 
     Args:
         fast: Width and height of pictures drawn without soft edges and shadows; None draws as the model says.
@@ -85,18 +111,14 @@ def opened(model: mujoco.MjModel, fast: tuple[int, int] | None = None) -> Iterat
         # not at the top: without EGL this import fails, and everything else here must go on working
         from mujoco.egl import GLContext
 
-        gl = GLContext(0, 0)
-        gl.make_current()
         with _drawn_fast(model, fast):
-            context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+            canvas = Canvas(GLContext(0, 0), model)
     except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
         raise NoGraphics(f"no EGL context for offscreen rendering: {error}; {ADVICE}") from error
     try:
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
-        yield context
+        yield canvas
     finally:
-        context.free()
-        gl.free()
+        canvas.free()
 
 
 @contextmanager
@@ -110,14 +132,3 @@ def _drawn_fast(model: mujoco.MjModel, size: tuple[int, int] | None) -> Iterator
         yield
     finally:
         quality.offsamples, quality.shadowsize, frame.offwidth, frame.offheight = before
-
-
-def read(
-    scene: mujoco.MjvScene, context: mujoco.MjrContext, width: int, height: int
-) -> UInt8[Array, "y x 3"]:
-    """The scene as drawn."""
-    pixels = np.empty((height, width, 3), dtype=np.uint8)
-    view = mujoco.MjrRect(0, 0, width, height)
-    mujoco.mjr_render(view, scene, context)
-    mujoco.mjr_readPixels(pixels, None, view, context)
-    return pixels[::-1]  # OpenGL's first row is the lowest

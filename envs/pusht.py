@@ -106,7 +106,7 @@ class PushT:
 
     @contextlib.contextmanager
     def camera(self, width: int, height: int) -> Iterator[Shoot]:
-        """The environment's own drawings, see `stillhand.envs.base.FilmedEnv`; a cross marks the action."""
+        """The environment's own drawings, see `stillhand.envs.base.FilmedEnv`."""
         yield lambda episodes: np.stack(
             [_drawn(simulator, width, height) for simulator in self._episodes.playing(episodes)]
         )
@@ -123,8 +123,8 @@ def _simulator() -> type[Any]:
 
 
 def _drawn(simulator: Any, width: int, height: int) -> UInt8[Array, "y x 3"]:
-    simulator.visualization_width, simulator.visualization_height = width, height
-    drawn: Array = simulator.render()
+    simulator.observation_width, simulator.observation_height = width, height
+    drawn: Array = simulator._render()  # `render` adds a cross at an action, at first the last episode's
     return drawn
 
 

@@ -20,7 +20,7 @@ from stillhand.envs.avoiding import (
     START_JITTER_M,
     START_M,
 )
-from stillhand.envs.camera import EVERYTHING, opened, read, view_from
+from stillhand.envs.camera import EVERYTHING, opened, view_from
 
 COLOUR = (0.85, 0.33, 0.10)  # red, green, blue in 0..1
 TRAIL_WIDTH_PX = 2.5
@@ -81,11 +81,11 @@ def render_paths(
     model = mujoco.MjModel.from_xml_string(_xml(colours, width, height))
     data, scene = mujoco.MjData(model), mujoco.MjvScene(model, maxgeom=20_000)
     frames = []
-    with opened(model) as context:
+    with opened(model) as canvas:
         for step in range(0, max(map(len, paths)), every):
             _place(model, data, scene, paths, step)
             _add_trails(scene, paths, colours, step)
-            frames.append(read(scene, context, width, height))
+            frames.append(canvas.read(scene, width, height))
     return np.stack(frames)
 
 

@@ -15,7 +15,7 @@ from stillhand.envs.push import Push
 from stillhand.envs.pusht import PushT
 from stillhand.envs.robosuite import Robosuite
 
-STEPS = 12
+STEPS = 6
 
 
 def task(
@@ -32,10 +32,8 @@ TASKS = [
     task(None, Push, 2, 0.02, "push"),
     task("gym_pusht", PushT, 2, 400.0, "pusht"),
     task("robosuite", lambda: Robosuite("Lift"), 1, 1.0, "lift"),
-    task("robosuite", lambda: Robosuite("Door"), 1, 1.0, "door"),
     task("metaworld", lambda: MetaWorld("push-v3"), 2, 1.0, "metaworld"),
     task("gymnasium_robotics", lambda: Gymnasium("AdroitHandDoor-v1"), 2, 1.0, "hand"),
-    task("gymnasium_robotics", lambda: Gymnasium("PointMaze_UMaze-v3"), 2, 1.0, "maze"),
     task("gymnasium_robotics", lambda: Gymnasium("HalfCheetah-v4"), 2, 1.0, "cheetah"),
 ]
 
