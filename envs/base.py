@@ -5,12 +5,13 @@ of executed actions belong to `envs/receding.py`. Neither side imports the other
 is all they share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from stillhand.datasets.schema import Array, Chunk, Spec
 
@@ -82,6 +83,23 @@ class PositionEnv(BatchEnv, Protocol):
 
     def displacement_m(self, action: Float[Array, "t a"]) -> Float[Array, "t d"] | None:
         """What each action adds to the commanded position, metres; None where lengths are no metres."""
+        ...
+
+
+Shoot = Callable[[Int[Array, " m"]], UInt8[Array, "m y x 3"]]
+"""(positions of episodes among those of the last reset) -> a picture of each as it stands, in RGB."""
+
+
+@runtime_checkable
+class FilmedEnv(PositionEnv, Protocol):
+    """Environments that can be looked at; what they play is the same, bit by bit, whether or not they are."""
+
+    def camera(self, width: int, height: int) -> AbstractContextManager[Shoot]:
+        """Something that takes pictures, pixels, until the context ends; nothing is made to draw before.
+
+        Raises:
+            NoGraphics: If this machine cannot draw: see `camera.NoGraphics`.
+        """
         ...
 
 

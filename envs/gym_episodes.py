@@ -14,7 +14,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from stillhand.datasets.schema import Array
 from stillhand.envs.base import Step
@@ -89,6 +89,10 @@ class GymEpisodes:
     def best(self) -> Float[Array, " n"]:
         """Largest reward of every episode so far; 0 before the first step."""
         return np.array([max(episode.rewards, default=0.0) for episode in self._episodes], dtype=np.float64)
+
+    def playing(self, episodes: Int[Array, " m"]) -> list[GymEnv]:
+        """The environments of these episodes, as the package made them, to look at."""
+        return [self._made[i].unwrapped for i in episodes]
 
     def _observation(self) -> Float[Array, "n o"]:
         return np.stack([episode.observation for episode in self._episodes])

@@ -18,18 +18,24 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 from jaxtyping import Float, Int
 
 from stillhand.datasets.d4rl_scores import normalized_score
 from stillhand.datasets.schema import Array, Spec
-from stillhand.envs.base import Step
+from stillhand.envs.base import Shoot, Step
+from stillhand.envs.camera import view_from
 from stillhand.envs.d4rl_layouts import KITCHEN_COLUMNS, KITCHEN_TASKS, LAYOUTS, Layout, with_goal
+from stillhand.envs.gym_camera import gym_camera, overview, own_view
 from stillhand.envs.gym_episodes import GymEnv, GymEpisodes, Rules, optional, saturated, seeded
+
+KITCHEN_VIEW = ((-0.2, 0.5, 2.0), 2.2, 70.0, -35.0)  # of a camera behind the robot; its model has none such
+OWN_CAMERAS = ("track", "vil_camera")  # of locomotion and of hands
 
 
 class Gymnasium:
-    """Episodes of one task; implements `stillhand.envs.base.PositionEnv`.
+    """Episodes of one task; implements `stillhand.envs.base.FilmedEnv`.
 
     Actions lie in [-1, 1]; larger ones saturate, as in the packages; a non-finite one is an error. Episodes
     end at the time limit of D4RL; in the kitchen also when all is done, in AntMaze at the goal, in Hopper and
@@ -82,9 +88,20 @@ class Gymnasium:
             return returned
         return np.array([normalized_score(reference, one) / 100 for one in returned.tolist()])
 
+    def camera(self, width: int, height: int) -> contextlib.AbstractContextManager[Shoot]:
+        """Pictures of all of a maze, else by the model's own camera; see `stillhand.envs.base.FilmedEnv`."""
+        return gym_camera(self._episodes, width, height, self._view)
+
     def displacement_m(self, action: Float[Array, "t a"]) -> None:
         """Actions are forces or joint targets."""
         return None
+
+    def _view(self, model: mujoco.MjModel) -> mujoco.MjvCamera:
+        if self.spec.task == "FrankaKitchen-v1":
+            return view_from(*KITCHEN_VIEW)
+        if self._layout.position is not None:
+            return overview(model)
+        return own_view(model, OWN_CAMERAS)
 
 
 def _kitchen(id: str, tasks: tuple[str, ...] | None) -> dict[str, list[str]]:

@@ -8,22 +8,26 @@ so that there are as many instances of a task as seeds, where its benchmarks fix
 
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from stillhand.datasets.schema import Array, Spec
-from stillhand.envs.base import Step
+from stillhand.envs.base import Shoot, Step
+from stillhand.envs.camera import view_from
+from stillhand.envs.gym_camera import gym_camera
 from stillhand.envs.gym_episodes import GymEnv, GymEpisodes, Rules, Start, optional, saturated
 
 CONTROL_HZ = 80.0
 HORIZON = 500
+VIEW = ((0.0, 0.6, 0.15), 1.5, 140.0, -35.0)  # of a camera beside the robot, towards the table
 ACTION_SCALE_M = 0.01  # what 1 adds to the hand's set point
 
 
 class MetaWorld:
-    """Episodes of one task; implements `stillhand.envs.base.PositionEnv`.
+    """Episodes of one task; implements `stillhand.envs.base.FilmedEnv`.
 
     Observation (39): hand x, y, z (m), opening of the gripper (0 to 1), then 14 numbers for positions (m) and
     quaternions of up to two objects; the same 18 numbers of the step before; goal x, y, z (m). Action (4):
@@ -69,6 +73,10 @@ class MetaWorld:
     def score(self) -> Float[Array, " n"]:
         """1 for success, else 0."""
         return self._episodes.success().astype(np.float64)
+
+    def camera(self, width: int, height: int) -> AbstractContextManager[Shoot]:
+        """Pictures from beside the robot, see `stillhand.envs.base.FilmedEnv`."""
+        return gym_camera(self._episodes, width, height, lambda model: view_from(*VIEW))
 
     def displacement_m(self, action: Float[Array, "t a"]) -> Float[Array, "t d"]:
         """Of the hand's set point; what the table's bounds hold back is not known here."""

@@ -10,15 +10,17 @@ Task: multimodal block pushing of Florence et al. 2021, arXiv 2109.00137, and Sh
 arXiv 2206.11251, as two cubes of a size of our own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import mujoco
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from mujoco import rollout as mujoco_rollout
 
 from stillhand.datasets.schema import Array, Spec
-from stillhand.envs.base import Step
+from stillhand.envs.base import Shoot, Step
+from stillhand.envs.camera import studio, view_from
 
 CUBE_HALF_EDGE_M = 0.02
 ROD_RADIUS_M = 0.012
@@ -37,27 +39,35 @@ PHYSICS_STEP_S = 0.002
 HORIZON = 400
 MODES = 4
 NEVER = HORIZON + 1
+VIEW = ((0.4, -0.055, 0.0), 0.82, 90.0, -58.0)  # of a camera behind the rod's start
 
 HALF_EDGES = f"{CUBE_HALF_EDGE_M} {CUBE_HALF_EDGE_M} {CUBE_HALF_EDGE_M}"
 CUBE = f"""
     <body name="cube{{0}}" pos="0 0 {CUBE_HALF_EDGE_M}">
       <freejoint/>
-      <geom name="cube{{0}}" type="box" size="{HALF_EDGES}" mass="0.1"/>
+      <geom name="cube{{0}}" type="box" size="{HALF_EDGES}" mass="0.1" rgba="{{1}} 1"/>
     </body>"""
+TARGET = f"""
+    <site type="cylinder" size="{REACH_M} 0.0005" pos="{{0}} {{1}} 0.0005" rgba="0.45 0.70 0.52 1"/>"""
+# Sites, colours and the headlight are for pictures alone; physics knows nothing of them.
 # Without warm starts a step of the solver depends on positions and velocities alone, as `Push` needs it.
 # Bits of contype and conaffinity: the rod (4) meets cubes (2), not the plane (1).
-BARE_MODEL = f"""
+MODEL = f"""
 <mujoco model="push">
   <option timestep="{PHYSICS_STEP_S}" cone="elliptic" impratio="10"><flag warmstart="disable"/></option>
   <default><geom friction="0.6" contype="2" conaffinity="7"/></default>
+  <visual>
+    <headlight ambient="0.5 0.5 0.5" diffuse="0.5 0.5 0.5" specular="0 0 0"/>
+  </visual>
   <worldbody>
-    <geom name="plane" type="plane" size="1 1 0.1" contype="1" conaffinity="2"/>
+    <geom name="plane" type="plane" size="1 1 0.1" contype="1" conaffinity="2" rgba="0.93 0.93 0.92 1"/>
     <body name="rod" pos="0 0 {ROD_HALF_HEIGHT_M + 0.01}">
       <joint name="x" type="slide" axis="1 0 0" damping="40"/>
       <joint name="y" type="slide" axis="0 1 0" damping="40"/>
       <geom name="rod" type="cylinder" size="{ROD_RADIUS_M} {ROD_HALF_HEIGHT_M}" mass="0.5"
-        contype="4" conaffinity="2"/>
-    </body>{CUBE.format(0)}{CUBE.format(1)}
+        contype="4" conaffinity="2" rgba="0.25 0.29 0.35 1"/>
+    </body>{CUBE.format(0, "0.85 0.33 0.10")}{CUBE.format(1, "0.12 0.37 0.66")}
+    {"".join(TARGET.format(*place) for place in TARGETS_M)}
   </worldbody>
   <actuator><position joint="x" kp="1500"/><position joint="y" kp="1500"/></actuator>
 </mujoco>
@@ -65,8 +75,8 @@ BARE_MODEL = f"""
 
 
 def model() -> mujoco.MjModel:
-    """The rod, the cubes and the plane, without lights and marks of the targets."""
-    return mujoco.MjModel.from_xml_string(BARE_MODEL)
+    """The rod, the cubes and the plane; the targets are marks without a body."""
+    return mujoco.MjModel.from_xml_string(MODEL)
 
 
 def encode_mode(order: Int[Array, "n 2"]) -> Int[Array, " n"]:
@@ -212,6 +222,19 @@ class Push:
     def displacement_m(self, action: Float[Array, "t a"]) -> Float[Array, "t d"]:
         """What each action adds to the desired position."""
         return _limited(action)
+
+    @contextmanager
+    def camera(self, width: int, height: int) -> Iterator[Shoot]:
+        """Pictures of the episodes, see `stillhand.envs.base.FilmedEnv`."""
+        shown, view = mujoco.MjData(self._model), view_from(*VIEW)
+        with studio(self._model, width, height) as draw:
+
+            def picture(state: Float[Array, " s"]) -> UInt8[Array, "y x 3"]:
+                mujoco.mj_setState(self._model, shown, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+                mujoco.mj_kinematics(self._model, shown)
+                return draw(self._model, shown, view)
+
+            yield lambda episodes: np.stack([picture(self._state[i]) for i in episodes])
 
     def _check(self, action: Float[Array, "n a"]) -> None:
         if action.shape != (shape := self._desired.shape):

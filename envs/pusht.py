@@ -9,14 +9,14 @@ episode ends: of the 206 human demonstrations 7 reach it, and their mean score i
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from stillhand.datasets.schema import Array, Spec
-from stillhand.envs.base import Step
+from stillhand.envs.base import Shoot, Step
 from stillhand.envs.gym_episodes import GymEnv, GymEpisodes, Rules, Start, optional, seeded
 
 CONTROL_HZ = 10.0
@@ -47,7 +47,7 @@ def keypoints(state: Float[Array, "*n 5"]) -> Float[Array, "*n 9 2"]:
 
 
 class PushT:
-    """n episodes of the task in one process; implements `stillhand.envs.base.PositionEnv`.
+    """n episodes of the task in one process; implements `stillhand.envs.base.FilmedEnv`.
 
     Action (2): the pusher's target position, absolute, pixels; the table is the square [0, 512]. A target
     beyond it is followed like any other, as by the environment itself; a non-finite one is an error. A
@@ -104,6 +104,13 @@ class PushT:
         """Largest clip(coverage / 0.95, 0, 1) so far."""
         return self._episodes.best()
 
+    @contextlib.contextmanager
+    def camera(self, width: int, height: int) -> Iterator[Shoot]:
+        """The environment's own drawings, see `stillhand.envs.base.FilmedEnv`."""
+        yield lambda episodes: np.stack(
+            [_drawn(simulator, width, height) for simulator in self._episodes.playing(episodes)]
+        )
+
     def displacement_m(self, action: Float[Array, "t a"]) -> None:
         """Lengths are pixels."""
         return None
@@ -113,6 +120,12 @@ def _simulator() -> type[Any]:
     with contextlib.redirect_stdout(io.StringIO()):  # pygame greets whoever imports it
         simulator: type[Any] = optional("gym_pusht.envs.pusht", "pusht").PushTEnv
     return simulator
+
+
+def _drawn(simulator: Any, width: int, height: int) -> UInt8[Array, "y x 3"]:
+    simulator.observation_width, simulator.observation_height = width, height
+    drawn: Array = simulator._render()  # `render` adds a cross at an action, at first the last episode's
+    return drawn
 
 
 def _state(raw: Float[Array, " 5"]) -> Float[Array, " 5"]:

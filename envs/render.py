@@ -1,13 +1,9 @@
 """Pictures of rollouts in `avoiding`: rods of several episodes move through one scene, each with its trail.
 
-    paths (metres) in, frames (T, height, width, 3) uint8 out
-
-Offscreen on EGL, which needs no display and no GPU. The context is opened here, whatever MUJOCO_GL says:
-mujoco reads that variable once, when it is first imported.
+Paths (metres) in, frames (T, height, width, 3) uint8 out; drawn offscreen, see `envs/camera.py`.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 
 import mujoco
@@ -24,6 +20,7 @@ from stillhand.envs.avoiding import (
     START_JITTER_M,
     START_M,
 )
+from stillhand.envs.camera import EVERYTHING, opened, view_from
 
 COLOUR = (0.85, 0.33, 0.10)  # red, green, blue in 0..1
 TRAIL_WIDTH_PX = 2.5
@@ -77,18 +74,18 @@ def render_paths(
 
     Raises:
         ValueError: If there is nothing to draw, or a position is not finite.
-        RuntimeError: If no EGL context can be had, with the reason.
+        NoGraphics: If no EGL context can be had, with the reason.
     """
     colours = [COLOUR] * len(paths) if colours is None else colours
     _check(paths, colours, every)
     model = mujoco.MjModel.from_xml_string(_xml(colours, width, height))
     data, scene = mujoco.MjData(model), mujoco.MjvScene(model, maxgeom=20_000)
     frames = []
-    with _context(model) as context:
+    with opened(model) as canvas:
         for step in range(0, max(map(len, paths)), every):
             _place(model, data, scene, paths, step)
             _add_trails(scene, paths, colours, step)
-            frames.append(_read(scene, context, width, height))
+            frames.append(canvas.read(scene, width, height))
     return np.stack(frames)
 
 
@@ -118,26 +115,6 @@ def _xml(colours: Sequence[tuple[float, float, float]], width: int, height: int)
     return SCENE.format(width=width, height=height, bodies="".join(obstacles + rods))
 
 
-@contextmanager
-def _context(model: mujoco.MjModel) -> Iterator[mujoco.MjrContext]:
-    """An offscreen drawing context, freed at the end."""
-    try:
-        # not at the top: without EGL this import fails, and everything else here must go on working
-        from mujoco.egl import GLContext
-
-        gl = GLContext(0, 0)
-        gl.make_current()
-        context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-    except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
-        raise RuntimeError(f"no EGL context for offscreen rendering: {error}") from error
-    try:
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
-        yield context
-    finally:
-        context.free()
-        gl.free()
-
-
 def _place(
     model: mujoco.MjModel, data: mujoco.MjData, scene: mujoco.MjvScene, paths: Sequence[Array], step: int
 ) -> None:
@@ -145,11 +122,8 @@ def _place(
     for rod, path in enumerate(paths):
         data.mocap_pos[rod] = (*path[min(step, len(path) - 1)], ROD_HALF_HEIGHT_M)
     mujoco.mj_forward(model, data)
-    camera = mujoco.MjvCamera()
-    camera.lookat[:] = LOOK_AT_M
-    camera.distance, camera.azimuth, camera.elevation = DISTANCE_M, AZIMUTH_DEG, ELEVATION_DEG
-    option, everything = mujoco.MjvOption(), mujoco.mjtCatBit.mjCAT_ALL
-    mujoco.mjv_updateScene(model, data, option, None, camera, everything, scene)
+    camera = view_from(LOOK_AT_M, DISTANCE_M, AZIMUTH_DEG, ELEVATION_DEG)
+    mujoco.mjv_updateScene(model, data, mujoco.MjvOption(), None, camera, EVERYTHING, scene)
 
 
 def _add_trails(
@@ -174,13 +148,3 @@ def _add_trails(
             mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.zeros(9), rgba)
             mujoco.mjv_connector(geom, kind, TRAIL_WIDTH_PX, start, end)
             scene.ngeom += 1
-
-
-def _read(
-    scene: mujoco.MjvScene, context: mujoco.MjrContext, width: int, height: int
-) -> UInt8[Array, "y x 3"]:
-    pixels = np.empty((height, width, 3), dtype=np.uint8)
-    view = mujoco.MjrRect(0, 0, width, height)
-    mujoco.mjr_render(view, scene, context)
-    mujoco.mjr_readPixels(pixels, None, view, context)
-    return pixels[::-1]  # OpenGL's first row is the lowest

@@ -17,15 +17,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from stillhand.datasets.schema import Array, Spec
-from stillhand.envs.base import Step
+from stillhand.envs.base import Shoot, Step
+from stillhand.envs.camera import studio, view_from
 from stillhand.envs.robosuite_tasks import MODES, observe, read_mode
 
 CONTROL_HZ = 20.0
 STEP_M, TURN_RAD = 0.05, 0.5  # of the hand's goal, for an action of 1
 MODEL_SEED = 0  # of what robosuite draws once, when it builds the model
+COLLISION_GEOMS = 0  # the group of bodies as physics sees them; pictures show the others
+VIEW = ((-0.05, 0.0, 0.96), 1.05, 150.0, -25.0)  # of a camera that the arm reaches towards
+VIEWS = {
+    "Door": ((-0.2, -0.2, 1.0), 1.5, 220.0, -22.0),
+    "PickPlaceCan": ((0.05, 0.05, 0.9), 1.6, 150.0, -32.0),
+}
 # These two draw their object from a Python set of names, whose order differs from process to process.
 UNREPEATABLE = ("NutAssemblySingle", "PickPlaceSingle")
 
@@ -42,7 +49,7 @@ def _quiet() -> Iterator[None]:
 
 
 class Robosuite:
-    """One episode of a robosuite task; implements `stillhand.envs.base.PositionEnv` with room for one.
+    """One episode of a robosuite task; implements `stillhand.envs.base.FilmedEnv` with room for one.
 
     Observation: see `robosuite_tasks.observe`; read after the control step, not at the varying moment within
     it at which robosuite samples its own. Action (7): components in [-1, 1], larger ones saturate in the
@@ -120,6 +127,18 @@ class Robosuite:
         """What each action adds to the hand's position as its goal, metres; (t, 3), of the first arm."""
         goal: Array = np.clip(action[:, :3], -1, 1) * STEP_M
         return goal
+
+    @contextlib.contextmanager
+    def camera(self, width: int, height: int) -> Iterator[Shoot]:
+        """Pictures of the episode, see `stillhand.envs.base.FilmedEnv`."""
+        simulation, view = self._simulator.sim, view_from(*VIEWS.get(self._task, VIEW))
+        with studio(simulation.model._model, width, height, [COLLISION_GEOMS]) as draw:
+
+            def shoot(episodes: Int[Array, " m"]) -> UInt8[Array, "m y x 3"]:
+                picture = draw(simulation.model._model, simulation.data._data, view)
+                return np.stack([picture for _ in episodes])
+
+            yield shoot
 
     @property
     def state_dim(self) -> int:

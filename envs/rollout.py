@@ -19,6 +19,8 @@ from stillhand.envs.receding import Plan, RecedingHorizon
 from stillhand.envs.results import EpisodeResult
 
 BATCH_ROWS = 64
+Watch = Callable[[Sequence[Row], Bool[Array, " n"]], None]
+"""(rows played together, which of them moved): called at the start, as if all had, and after each step."""
 
 
 class _Trace:
@@ -45,6 +47,7 @@ def rollout(
     action_horizon: int,
     batch_rows: int = BATCH_ROWS,
     progress: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> list[EpisodeResult]:
     """Play every row of the ledger once; results in the ledger's order.
 
@@ -54,6 +57,7 @@ def rollout(
         action_horizon: Actions executed of each chunk.
         batch_rows: Rows of every policy call; part of the result, as last bits depend on it.
         progress: Called after each control step with the number of episodes that ended in it.
+        watch: Looks on.
 
     Raises:
         ValueError: On a bad horizon, or a chunk of wrong shape or with non-finite actions.
@@ -62,7 +66,7 @@ def rollout(
     room = env.capacity or len(ledger.rows)
     for first in range(0, len(ledger.rows), room):
         rows = ledger.rows[first : first + room]
-        played += _play(env, policy, rows, action_horizon, batch_rows, progress)
+        played += _play(env, policy, rows, action_horizon, batch_rows, progress, watch)
     return played
 
 
@@ -73,6 +77,7 @@ def _play(
     action_horizon: int,
     batch_rows: int,
     progress: Callable[[int], None] | None,
+    watch: Watch | None,
 ) -> list[EpisodeResult]:
     """Play these rows together."""
     rngs = [np.random.default_rng(row.policy_seed) for row in rows]
@@ -80,6 +85,8 @@ def _play(
     controller = RecedingHorizon(policy, action_horizon, batch_rows, episodes, rngs)
     trace = _Trace(env.reset([row.start_seed for row in rows]))
     running = np.ones(len(rows), dtype=bool)
+    if watch is not None:
+        watch(rows, running)
     while running.any():
         action = controller.act(trace.observations[-1], running)
         if controller.plan is not None:
@@ -90,6 +97,8 @@ def _play(
         trace.running.append(running)
         if progress is not None:
             progress(int((running & step.done).sum()))
+        if watch is not None:
+            watch(rows, running)
         running = ~step.done
     return _results(env, rows, trace, step.success, action_horizon)
 

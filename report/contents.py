@@ -6,16 +6,18 @@ RUN has rollouts/ or generated/; PICTURES has generated/, and may be the run's o
 from dataclasses import dataclass
 from pathlib import Path
 
+from stillhand.report.films import Films, read_films
 from stillhand.report.generated import FOLDER, Generated, load_generated
 from stillhand.report.results import Run, load_run
 
 
 @dataclass(frozen=True)
 class Contents:
-    """One of the two may be None, never both."""
+    """One of the first two may be None, never both."""
 
     run: Run | None
     generated: Generated | None
+    films: Films
 
 
 def rolled_out(folder: Path) -> bool:
@@ -36,4 +38,5 @@ def load_contents(folder: Path, reference: str, pictures: Path | None = None) ->
     """
     run = load_run(folder, reference) if rolled_out(folder) else None
     wanted = pictures is not None or (folder / FOLDER).is_dir()
-    return Contents(run, load_generated(pictures or folder) if wanted else None)
+    generated = load_generated(pictures or folder) if wanted else None
+    return Contents(run, generated, Films() if run is None else read_films(folder, run))

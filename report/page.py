@@ -29,6 +29,7 @@ from stillhand.report import figures
 from stillhand.report.arena import arena_of
 from stillhand.report.contents import Contents, load_contents
 from stillhand.report.definitions import COLUMNS, DEFINITIONS, SCORE
+from stillhand.report.films import Films
 from stillhand.report.findings import findings, headline, percent, pick_student, points, title
 from stillhand.report.image_part import image_part
 from stillhand.report.maps import Arena, Map, pad_paths, trajectories
@@ -95,7 +96,7 @@ def write_report(
         demonstrations: What the controllers learnt from, drawn first; None for a run without rollouts.
         reference: The controller the others are compared with.
         student: The controller of the headline; None takes the first mixture that is no baseline.
-        video: Whether to render a clip.
+        video: Whether to render a clip, or show films.
         pictures: The run with the generated images; None takes those of `folder`, if any.
 
     Returns:
@@ -138,7 +139,8 @@ def render(
 ) -> str:
     """The page as text."""
     run, generated = contents.run, contents.generated
-    rollouts = None if run is None else rollout_part(run, summary, demonstrations, student, video)
+    shown = contents.films if video else None
+    rollouts = None if run is None else rollout_part(run, summary, demonstrations, student, shown)
     images = None if generated is None else image_part(generated, summary["images"])
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -157,9 +159,12 @@ def rollout_part(
     summary: dict[str, Any],
     demonstrations: Demonstrations | None,
     student: str | None,
-    video: bool,
+    films: Films | None,
 ) -> dict[str, Any]:
     """What the page says and shows of rollouts.
+
+    Args:
+        films: Of the run; None leaves out all that moves.
 
     Raises:
         RunError: If there are no demonstrations, or the controllers were trained on others.
@@ -169,7 +174,7 @@ def rollout_part(
     check_data(run, demonstrations)
     rows = summary["controllers"]
     student = student or pick_student(rows, run.reference)
-    clip, no_video = _clip(run, student) if video else (None, "not asked for")
+    clip, no_video = (None, "not asked for") if films is None else _clip(run, student, films)
     pictures = _pictures(run, summary, demonstrations)
     return {
         "title": title(summary, student),
@@ -180,6 +185,7 @@ def rollout_part(
         "definitions": (*DEFINITIONS, SCORE) if run.scored else DEFINITIONS,
         "pictures": pictures,
         "video": clip,
+        "films": films.shown if films else (),
         "no_video": no_video,
         "provenance": _provenance(run, summary),
     }
@@ -231,10 +237,10 @@ def _rolled_out(controller: Controller, row: dict[str, Any]) -> Map:
     return Map(controller.card.name, note, paths, controller.mode, controller.success)
 
 
-def _clip(run: Run, student: str | None) -> tuple[Video | None, str]:
-    """The clip, or the reason why there is none."""
+def _clip(run: Run, student: str | None, films: Films) -> tuple[Video | None, str]:
+    """The clip that is drawn from paths, and what is missing of it and of the films."""
     if run.controllers[0].card.task != "avoiding":
-        return None, "only rollouts of avoiding are filmed"
+        return None, films.note
     shown = [c for c in run.controllers if c.card.name in (run.reference, student)]
     if len(shown) < 2:
         return None, "there is only one controller"

@@ -1,4 +1,4 @@
-"""A short clip: rollouts of two controllers side by side, in real time.
+"""Short clips of rollouts in real time: two controllers side by side, or a few episodes of one.
 
 Both halves show the same episodes of the ledger, so the rods leave from the same starts. H.264 in mp4, 4:2:0:
 what every browser plays. Where the machine cannot render, the page says why.
@@ -21,7 +21,9 @@ from stillhand.envs.render import render_paths
 from stillhand.report.style import Colour, Picture
 
 LIMIT_BYTES = 1_500_000
+QUALITIES = (27, 31, 35, 39)  # of H.264, constant rate factors: the first whose clip is small enough
 CAPTION_PX = 36
+FONT_PX = 17
 GAP_PX = 8
 EPISODES = 12
 EVERY = 2  # control steps per frame
@@ -88,26 +90,60 @@ def side_by_side(
         ValueError: When there is nothing to show.
         RuntimeError: When the encoded clip exceeds `LIMIT_BYTES`.
     """
-    if not halves or len(halves) != len(titles):
-        raise ValueError(f"halves: {len(halves)} clips for {len(titles)} titles, expected one title per clip")
-    length = max(map(len, halves))
-    joined = [_captioned(_held(half, length), title) for half, title in zip(halves, titles, strict=True)]
-    gap = np.full((*joined[0].shape[:2], GAP_PX, 3), 255, np.uint8)
-    frames = np.concatenate([part for half in joined for part in (half, gap)][:-1], axis=2)
+    return tiled(halves, titles, fps, alt, columns=len(halves))
+
+
+def tiled(
+    clips: Sequence[UInt8[Array, "_ y x 3"]],
+    titles: Sequence[str],
+    fps: float,
+    alt: str,
+    *,
+    columns: int,
+    font_px: int = FONT_PX,
+) -> Video:
+    """As `side_by_side`, in rows of `columns`; the clips are all of one size."""
+    if not clips or len(clips) != len(titles):
+        raise ValueError(f"halves: {len(clips)} clips for {len(titles)} titles, expected one title per clip")
+    length = max(map(len, clips))
+    tiles = [
+        _captioned(_held(clip, length), title, font_px) for clip, title in zip(clips, titles, strict=True)
+    ]
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    rows = [_joined(tiles[first : first + columns], axis=2) for first in range(0, len(tiles), columns)]
+    frames = _joined(rows, axis=1)
     frames = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]  # 4:2:0 needs even sides
-    clip = encode(frames, fps)
-    if len(clip) > LIMIT_BYTES:
-        raise RuntimeError(f"clip of {len(clip)} bytes, expected at most {LIMIT_BYTES}")
     return Video(
-        Picture(clip, "video/mp4", alt), Picture(_jpeg(frames[int(0.6 * length)]), "image/jpeg", alt)
+        Picture(_small(frames, fps), "video/mp4", alt),
+        Picture(_jpeg(frames[int(0.6 * length)]), "image/jpeg", alt),
     )
 
 
-def encode(frames: UInt8[Array, "t y x 3"], fps: float) -> bytes:
-    """H.264 in mp4, playable from its first bytes."""
+def _joined(parts: Sequence[UInt8[Array, "t _ _ 3"]], axis: int) -> UInt8[Array, "t _ _ 3"]:
+    """Clips beside (2) or below (1) each other, with a gap of white."""
+    shape = list(parts[0].shape)
+    shape[axis] = GAP_PX
+    gap = np.full(shape, 255, np.uint8)
+    return np.concatenate([one for part in parts for one in (part, gap)][:-1], axis=axis)
+
+
+def _small(frames: UInt8[Array, "t y x 3"], fps: float) -> bytes:
+    """The clip in the best quality that fits into a page."""
+    for quality in QUALITIES:
+        if len(clip := encode(frames, fps, quality)) <= LIMIT_BYTES:
+            return clip
+    raise RuntimeError(f"clip of {len(clip)} bytes, expected at most {LIMIT_BYTES}")
+
+
+def encode(frames: UInt8[Array, "t y x 3"], fps: float, quality: int = QUALITIES[0]) -> bytes:
+    """H.264 in mp4, playable from its first bytes.
+
+    Args:
+        quality: Constant rate factor; 6 more is about half the bytes.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        options = ["-crf", "27", "-preset", "slow", "-movflags", "+faststart", "-threads", "1"]
+        options = ["-crf", str(quality), "-preset", "slow", "-movflags", "+faststart", "-threads", "1"]
         imageio.mimwrite(
             path, list(frames), format="FFMPEG", fps=fps, codec="libx264", pixelformat="yuv420p",
             macro_block_size=2, ffmpeg_log_level="error", output_params=options,
@@ -125,11 +161,12 @@ def _held(frames: UInt8[Array, "t y x 3"], length: int) -> UInt8[Array, "{length
     return held
 
 
-def _captioned(frames: UInt8[Array, "t y x 3"], title: str) -> UInt8[Array, "t y2 x 3"]:
-    font = ImageFont.truetype(str(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 17)
-    band = Image.new("RGB", (frames.shape[2], CAPTION_PX), "white")
-    ImageDraw.Draw(band).text((4, 8), title, fill="#1b2430", font=font)
-    bands = np.broadcast_to(np.asarray(band), (len(frames), CAPTION_PX, frames.shape[2], 3))
+def _captioned(frames: UInt8[Array, "t y x 3"], title: str, font_px: int) -> UInt8[Array, "t y2 x 3"]:
+    font = ImageFont.truetype(str(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), font_px)
+    height = font_px * CAPTION_PX // FONT_PX
+    band = Image.new("RGB", (frames.shape[2], height), "white")
+    ImageDraw.Draw(band).text((4, height * 2 // 9), title, fill="#1b2430", font=font)
+    bands = np.broadcast_to(np.asarray(band), (len(frames), height, frames.shape[2], 3))
     return np.concatenate([bands, frames], axis=1)
 
 

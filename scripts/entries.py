@@ -116,6 +116,11 @@ def count_calls(network: nn.Module, use: Callable[[], object]) -> int:
     return count
 
 
+def checkpoint_name(card: Card, entry: Mapping[str, Any]) -> str:
+    """Which checkpoint of its training a model is, within the run's folder."""
+    return f"{entry['checkpoint']}/step-{card['step']:08d}"
+
+
 def origin(card: Card, entry: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
     """What a model is and what it learnt from, as the files of both stages say it.
 
@@ -129,7 +134,7 @@ def origin(card: Card, entry: Mapping[str, Any], model: nn.Module) -> dict[str, 
         "parameters": sum(p.numel() for p in model.parameters()),
         "train_seconds": card["train_cpu_seconds"],
         "train_wall_seconds": card.get("train_wall_seconds"),  # older cards have none
-        "checkpoint": f"{entry['checkpoint']}/step-{card['step']:08d}",
+        "checkpoint": checkpoint_name(card, entry),
         "command": card["command"],
         "config": recipe(card["run"]),
         "commit": commit(),

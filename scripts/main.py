@@ -18,6 +18,7 @@ STAGES = {
     "train": "demonstrations -> teacher, or a baseline without one",
     "distill": "teacher -> mixture of experts",
     "rollout": "policies -> paired rollouts and latency",
+    "film": "a few recorded episodes, played again -> films for the report",
     "features": "images -> the network that generators are scored with",
     "generate": "image generators -> sample grids and distances",
     "report": "rollouts and generated images -> report.html and report.json",

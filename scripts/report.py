@@ -27,7 +27,7 @@ class ReportConfig:
         seed: Training seed, which only names the run's folder.
         reference: Controller that the others are compared with.
         student: Controller of the headline; null takes the first mixture that is no baseline.
-        video: Whether to render a clip.
+        video: Whether to render a clip of avoiding, and to show the films of other tasks.
     """
 
     task: Any = MISSING

@@ -33,6 +33,7 @@ TESTED_ELSEWHERE = {
     "scripts/distill.py": "tests/scripts/test_pipeline.py",
     "scripts/rollout.py": "tests/scripts/test_pipeline.py",
     "scripts/action_table.py": "tests/scripts/test_table.py",
+    "scripts/film.py": "tests/scripts/test_filming.py",
     "scripts/evaluation.py": "tests/scripts/test_pipeline.py",
     "scripts/latency.py": "tests/scripts/test_pipeline.py",
     "scripts/judge.py": "tests/scripts/test_generate.py",

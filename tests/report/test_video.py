@@ -8,7 +8,7 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from stillhand.report import video
-from stillhand.report.video import Cast, compare, encode, side_by_side, spaced
+from stillhand.report.video import Cast, compare, encode, side_by_side, spaced, tiled
 
 
 def moving_bar(length: int, height: int = 48, width: int = 65) -> np.ndarray:
@@ -74,3 +74,29 @@ def test_titles_must_match_clips() -> None:
 def test_spaced_episodes_span_the_ledger() -> None:
     assert spaced(480, 4) == [0, 160, 319, 479]
     assert spaced(2, 5) == [0, 1]
+
+
+def test_tiles_stand_in_rows_and_the_last_place_stays_white(tmp_path: Path) -> None:
+    colours = ((200, 30, 30), (30, 160, 30), (30, 30, 200))
+    clips = [np.full((3, 40, 60, 3), colour, np.uint8) for colour in colours]
+    clip = tiled(clips, ["a", "b", "c"], 10.0, "three", columns=2)
+    height, width = 2 * (40 + video.CAPTION_PX) + video.GAP_PX, 2 * 60 + video.GAP_PX
+    frame = decode(clip.clip.data, tmp_path / "clip.mp4", height, width)[0][1].astype(int)
+    rows = video.CAPTION_PX + 20, video.CAPTION_PX + 20 + 40 + video.CAPTION_PX + video.GAP_PX
+    columns = 30, 30 + 60 + video.GAP_PX
+    seen = [frame[row, column] for row in rows for column in columns]
+    for pixel, colour in zip(seen, (*colours, (255, 255, 255)), strict=True):
+        assert np.abs(pixel - colour).max() < 25
+
+
+def test_a_clip_that_is_too_large_gives_up_quality_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def fake_encode(frames: np.ndarray, fps: float, quality: int) -> bytes:
+        asked.append(quality)
+        return b"x" * (200 - quality)
+
+    monkeypatch.setattr(video, "encode", fake_encode)
+    monkeypatch.setattr(video, "LIMIT_BYTES", 166)
+    clip = side_by_side([moving_bar(3)], ["one"], 28.0, "one")
+    assert asked == list(video.QUALITIES[:3]) and len(clip.clip.data) == 165

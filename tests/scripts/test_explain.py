@@ -68,7 +68,8 @@ def test_only_options_that_the_stage_can_run_with(helps: dict[str, str]) -> None
     assert offered == {
         "collect": {"task"}, "train": {"task", "policy", "image", "method"},
         "distill": {"task", "policy", "image", "method"},
-        "rollout": {"task", "policy", "controllers"}, "report": {"task", "policy", "image"},
+        "rollout": {"task", "policy", "controllers"}, "film": {"task", "policy", "controllers"},
+        "report": {"task", "policy", "image"},
         "generate": {"task", "image", "generators"}, "bench": {"task", "controllers"},
         "features": {"task"}, "table": {"table"},
         "prepare": {"format"}, "convert": {"format"}, "inspect": {"format"},
