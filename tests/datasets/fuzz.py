@@ -2,8 +2,8 @@
 
 Bytes are flipped, zeroed, repeated or cut off anywhere in any file of the set. Every reading must end in an
 import or in a ValueError; anything else is counted by its name and the first one is kept. Run as a process of
-its own, so that a crash of a C library is seen; a file that takes longer than `LIMIT_S` ends it with a traceback,
-also where it hangs in a C library. FOLDER/now then says seed and number, and FOLDER/damaged is that file.
+its own, so that a crash of a C library is seen; a file that takes longer than `LIMIT_S` ends it with a
+traceback, also inside a C library. FOLDER/now then says seed and number, and FOLDER/damaged is that file.
 """
 
 import faulthandler
