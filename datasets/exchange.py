@@ -191,6 +191,10 @@ class Stored:
 
     def open(self, path: Path, told: Told) -> Recording:
         """See `Format.open`; what the user tells replaces what the store says."""
+        if path.exists() and not (path / "zarr.json").is_file():
+            raise ValueError(
+                f"{path} is not an episode store; if it is a file of another format: format=NAME"
+            )
         store = EpisodeStore.open(path)
         header = header_from(header_text(store), str(path), told)
         episodes = store.commit().episodes

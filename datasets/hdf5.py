@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from jaxtyping import Shaped
 
+from stillhand.datasets.hdf5_heap import check_heaps
 from stillhand.datasets.layout import Field
 from stillhand.datasets.schema import Array
 
@@ -30,7 +31,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     """An HDF5 file for reading.
 
     Raises:
-        ValueError: Missing, or no HDF5 file.
+        ValueError: Missing, no HDF5 file, or one that HDF5 itself would never end to read.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
@@ -39,6 +40,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     except DAMAGE as error:
         raise ValueError(f"{path}: not an HDF5 file, or truncated: {error}") from error
     with file:
+        check_heaps(path, file.id.get_create_plist().get_sizes()[1])
         yield file
 
 

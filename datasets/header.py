@@ -12,6 +12,7 @@ from stillhand.datasets.layout import Field, check_fields
 from stillhand.datasets.schema import Spec
 
 HEADER = "stillhand"  # under this name a written file carries the header of its store
+UNNAMED = "a task without a name"
 PARTS = "observation_parts"  # attribute: original names and shapes within a joined observation
 
 
@@ -24,12 +25,14 @@ class Told:
         control_hz: Actions executed per second.
         observation_unit: For readers.
         action_unit: For readers.
+        looking: Nothing is to be kept: a name that nobody says is `UNNAMED`, a control rate NaN.
     """
 
     task: str | None = None
     control_hz: float | None = None
     observation_unit: str | None = None
     action_unit: str | None = None
+    looking: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,20 @@ def spec_from(path: Path, told: Told, dims: tuple[int, int], task: str | None, h
         hz: The file's own control rate, if it has one.
 
     Raises:
-        ValueError: Neither says it.
+        ValueError: Neither says it; names all that is missing.
     """
     name = told.task or task
     rate = told.control_hz if told.control_hz is not None else hz
     if min(dims) < 1:
         raise ValueError(f"{path}: {dims[0]} numbers per observation and {dims[1]} per action, expected some")
-    if name is None:
-        raise ValueError(f"{path}: no name of a task in the file; say it: name=NAME")
-    if rate is None:
-        raise ValueError(f"{path}: no control rate in the file; say it: control_hz=NUMBER")
-    if not 0 < rate < math.inf:
+    said = {("name of a task", "name=NAME"): name, ("control rate", "control_hz=NUMBER"): rate}
+    missing = [words for words, value in said.items() if value is None]
+    if missing and not told.looking:
+        what, how = zip(*missing, strict=True)
+        raise ValueError(f"{path}: no {' and no '.join(what)} in the file; say it: {' '.join(how)}")
+    if rate is not None and not 0 < rate < math.inf:
         raise ValueError(f"{path}: a control rate of {rate}, expected more than 0; say it: control_hz=NUMBER")
-    return Spec(name, *dims, float(rate))
+    return Spec(name or UNNAMED, *dims, math.nan if rate is None else float(rate))
 
 
 def header_text(store: EpisodeStore) -> str:

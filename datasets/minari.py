@@ -6,7 +6,8 @@
         episode_7/observations      (T + 1, o), or a group of such arrays
         episode_7/actions           (T, a)     rewards, terminations, truncations (T,)
 
-The observation after the last action is not kept: no action follows it. Reading only. Layout of Minari 0.5.
+The observation after the last action is not kept: no action follows it. Reading only. Layout of Minari 0.5;
+its sets in Arrow's format are refused.
 """
 
 import json
@@ -25,6 +26,7 @@ from stillhand.datasets.header import PARTS, Header, Told, spec_from
 from stillhand.datasets.layout import state_fields
 from stillhand.datasets.schema import Array
 
+DESCRIPTION = "metadata.json"
 PER_STEP = {"rewards": "reward", "terminations": "terminal", "truncations": "timeout"}  # their name -> ours
 
 
@@ -42,11 +44,18 @@ class Minari:
     def open(self, path: Path, told: Told) -> Recording:
         """See `exchange.Format.open`; `path` is the set's folder or the HDF5 file itself."""
         path = path / "data/main_data.hdf5" if path.is_dir() else path
+        said = _description(path)
+        if not path.is_file() and (kind := said.get("data_format", "hdf5")) != "hdf5":
+            raise ValueError(f"{path.with_name(DESCRIPTION)}: data_format is {kind!r}, only hdf5 is read")
         with hdf5.opened(path) as file:
             episodes = _in_order(hdf5.names(file))
             if not episodes:
                 raise ValueError(f"{path}: holds no episode_0, episode_1, ...; it has {hdf5.names(file)[:5]}")
-            _check_count(path, len(episodes))
+            if said.get("total_episodes") not in (None, len(episodes)):
+                raise ValueError(
+                    f"{path.with_name(DESCRIPTION)}: states total_episodes={said['total_episodes']}, "
+                    f"but {path.name} holds {len(episodes)}"
+                )
             header = self._header(path, hdf5.group(file, episodes[0]), told)
         return Recording(header, len(episodes), lambda: self._episodes(path, episodes, header))
 
@@ -110,16 +119,18 @@ def _seed(group: h5py.Group) -> int:
     return seed if seed is not None and 0 <= seed < 2**63 else SEED_UNKNOWN
 
 
-def _check_count(path: Path, episodes: int) -> None:
-    described = path.with_name("metadata.json")
+def _description(path: Path) -> Mapping[str, object]:
+    """What stands beside the file; nothing where nothing does."""
+    described = path.with_name(DESCRIPTION)
     if not described.is_file():
-        return
+        return {}
     try:
-        said = json.loads(described.read_text()).get("total_episodes")
-    except (ValueError, AttributeError, RecursionError) as error:
+        said = json.loads(described.read_text())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{described}: not the JSON of a set's description: {error}") from error
-    if said is not None and said != episodes:
-        raise ValueError(f"{described}: states total_episodes={said}, but {path.name} holds {episodes}")
+    if not isinstance(said, dict):
+        raise ValueError(f"{described}: a {type(said).__name__}, expected the JSON of a set's description")
+    return said
 
 
 def _in_order(names: list[str]) -> list[str]:

@@ -62,6 +62,8 @@ def values(table: Any, name: str, shape: tuple[int, ...], where: str) -> Shaped[
     column = table.column(name).combine_chunks()
     if isinstance(column, library.ChunkedArray):  # empty, or too long for one piece
         column = library.concat_arrays(column.chunks) if column.num_chunks else library.array([], column.type)
+    if isinstance(column.type, library.BaseExtensionType):  # of Hugging Face's datasets, if they are imported
+        column = column.storage
     rows, lengths = len(column), []
     while _lists(library, column.type):
         if column.null_count:

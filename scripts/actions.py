@@ -131,7 +131,10 @@ class Actions:
 def _demonstrations(name: str, place: str, mapped: bool) -> Demonstrations:
     path = Path(place)
     if not path.exists():
-        raise ValueError(f"{name}={path} does not exist; make one with: stillhand collect data={path}")
+        raise ValueError(
+            f"{name}={path} does not exist; make one with: stillhand collect data={path}, "
+            "or of a file: stillhand prepare"
+        )
     return open_mapped(path) if mapped else EpisodeStore.open(path).load()
 
 

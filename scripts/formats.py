@@ -46,8 +46,8 @@ def watched(episodes: Iterable[Episode], total: int) -> Iterator[Episode]:
     yield from tqdm(episodes, total=total, desc="episodes")
 
 
-def told_of(config: Mapping[str, Any]) -> Told:
-    """What the settings of a stage say about a file.
+def told_of(config: Mapping[str, Any], looking: bool = False) -> Told:
+    """What the settings of a stage say about a file; `looking` keeps nothing, and asks for nothing.
 
     Raises:
         ValueError: If a control rate is not positive.
@@ -55,4 +55,4 @@ def told_of(config: Mapping[str, Any]) -> Told:
     rate = config["control_hz"]
     if rate is not None and not rate > 0:
         raise ValueError(f"control_hz must be positive, got {rate}")
-    return Told(config["name"], rate, config["observation_unit"], config["action_unit"])
+    return Told(config["name"], rate, config["observation_unit"], config["action_unit"], looking)

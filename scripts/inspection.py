@@ -59,7 +59,7 @@ def main(config: DictConfig) -> None:
 
     settings = plain(config)
     bounds, path = _bounds(settings["bounds"]), Path(settings["path"])
-    recording = format_of(settings["format"]).open(path, told_of(settings))
+    recording = format_of(settings["format"]).open(path, told_of(settings, looking=True))
     found = inspect(watched(recording.read(), recording.episodes), bounds)
     print("\n".join(_lines(path, recording, found, bounds)))
     if settings["picture"] is not None:
@@ -82,7 +82,8 @@ def _lines(
     from stillhand.datasets.header import PARTS
 
     spec, lengths = recording.header.spec, sorted(found.lengths)
-    yield f"{path}: {spec.task}, {len(lengths)} episodes, {sum(lengths)} steps, {spec.control_hz:g} Hz"
+    rate = "unknown rate" if math.isnan(spec.control_hz) else f"{spec.control_hz:g} Hz"
+    yield f"{path}: {spec.task}, {len(lengths)} episodes, {sum(lengths)} steps, {rate}"
     yield f"lengths      {lengths[0]} to {lengths[-1]} steps, median {lengths[len(lengths) // 2]}"
     labelled = sorted({mode for mode in found.modes if mode >= 0})
     counts = ", ".join(f"{mode}: {found.modes.count(mode)}" for mode in labelled[:SHOWN])

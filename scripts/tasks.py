@@ -22,7 +22,16 @@ ALLOWED = allow([*SIMULATORS, *EXPERTS])
 
 
 def simulator(task: Mapping[str, Any]) -> PositionEnv:
-    """The task's batch of environments."""
+    """The task's batch of environments.
+
+    Raises:
+        ValueError: The task has none; its policies act on the robot itself.
+    """
+    if task["env"] is None:
+        raise ValueError(
+            f"{task['name']} has no simulator, only demonstrations to train and distill with; "
+            "its policies act on the robot itself"
+        )
     env: PositionEnv = construct(task["env"], ALLOWED)
     return env
 

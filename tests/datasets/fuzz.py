@@ -2,9 +2,11 @@
 
 Bytes are flipped, zeroed, repeated or cut off anywhere in any file of the set. Every reading must end in an
 import or in a ValueError; anything else is counted by its name and the first one is kept. Run as a process of
-its own, so that a crash of a C library is seen, and under a time limit, so that a hang is.
+its own, so that a crash of a C library is seen; a file that takes longer than `LIMIT_S` ends it with a
+traceback, also inside a C library. FOLDER/now then says seed and number, and FOLDER/damaged is that file.
 """
 
+import faulthandler
 import json
 import shutil
 import sys
@@ -16,6 +18,8 @@ from random import Random
 from foreign import TOLD, WRITERS
 
 from stillhand.datasets.exchange import check_lengths
+
+LIMIT_S = 120  # for a file of some kilobytes
 
 
 def files(path: Path) -> list[Path]:
@@ -64,11 +68,13 @@ def main(name: str, count: int, seed: int, folder: Path) -> None:
     first = ""
     for number in range(count):
         (folder / "now").write_text(f"{seed} {number}")  # what a crash leaves behind
+        faulthandler.dump_traceback_later(LIMIT_S, exit=True)
         try:
             ends[attempt(name, whole, folder, Random(f"{seed} {number}"))] += 1
         except Exception as error:
             ends[type(error).__name__] += 1
             first = first or f"number {number}: {traceback.format_exc()}"
+    faulthandler.cancel_dump_traceback_later()
     print(json.dumps({"ends": ends, "first": first}))
     if set(ends) - {"imported", "refused"}:
         raise SystemExit(1)

@@ -1,12 +1,21 @@
 """What a file does not say is asked for; a header of ours is read whole or named as damaged."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stillhand.datasets.header import Told, check_selection, header_from, header_text, own_header, spec_from
+from stillhand.datasets.header import (
+    UNNAMED,
+    Told,
+    check_selection,
+    header_from,
+    header_text,
+    own_header,
+    spec_from,
+)
 
 HERE = Path("here")
 
@@ -16,6 +25,19 @@ def test_a_rate_that_is_none(rate: float) -> None:
     with pytest.raises(ValueError, match=r"^here: a control rate of .*say it: control_hz=NUMBER"):
         spec_from(HERE, Told(), (2, 1), "toy", rate)
     assert spec_from(HERE, Told(control_hz=5.0), (2, 1), "toy", rate).control_hz == 5
+
+
+def test_all_that_is_missing_is_asked_for_at_once_but_not_for_a_look() -> None:
+    with pytest.raises(
+        ValueError, match="no name of a task and no control rate .* name=NAME control_hz=NUMB"
+    ):
+        spec_from(HERE, Told(), (2, 1), None, None)
+    seen = spec_from(HERE, Told(looking=True), (2, 1), None, None)
+    assert (seen.task, math.isnan(seen.control_hz)) == (UNNAMED, True)
+    said = spec_from(HERE, Told(looking=True), (2, 1), "toy", 5.0)
+    assert (said.task, said.control_hz) == ("toy", 5.0)
+    with pytest.raises(ValueError, match="a control rate of nan"):
+        spec_from(HERE, Told(looking=True), (2, 1), "toy", math.nan)
 
 
 def test_nothing_observed() -> None:

@@ -110,6 +110,23 @@ def test_what_is_wrong_is_named(form: LeRobot, damage: Damage, message: str, tmp
     assert not (tmp_path / "store").exists()
 
 
+def test_a_column_that_another_library_dressed_up_is_read_as_what_it_is() -> None:
+    """Where Hugging Face's datasets are imported too, matrices come as a type of theirs."""
+    arrow = parquet.arrow()
+
+    class Matrix(arrow.ExtensionType):
+        def __init__(self) -> None:
+            super().__init__(arrow.list_(arrow.list_(arrow.float32())), "matrix")
+
+        def __arrow_ext_serialize__(self) -> bytes:
+            return b""
+
+    rows = numbers(3, 2, 4).astype(np.float32)
+    stored = arrow.array(rows.tolist(), arrow.list_(arrow.list_(arrow.float32())))
+    table = arrow.table({"m": arrow.ExtensionArray.from_storage(Matrix(), stored)})
+    np.testing.assert_array_equal(parquet.values(table, "m", (2, 4), "here"), rows)
+
+
 def test_tasks_are_looked_up_by_their_text(tmp_path: Path) -> None:
     """What pandas reads from this description was tried with pandas 3; it is no dependency here."""
     tasks = {"task_index": parquet.column(np.array([0])), "task": parquet.arrow().array(["pick"])}

@@ -8,7 +8,7 @@ import foreign
 import h5py
 import numpy as np
 import pytest
-from damage import Damage, written
+from damage import Damage, replaced, written
 from foreign import TOLD, numbers
 
 from stillhand.datasets.minari import Minari
@@ -45,9 +45,22 @@ def test_seeds_a_store_cannot_keep_are_unknown(seed: Any, tmp_path: Path) -> Non
     assert [episode.seed for episode in Minari().open(tmp_path / "f", TOLD).read()] == [0, 41, 42]
 
 
+def arrow(path: Path) -> None:
+    (path / "data/main_data.hdf5").unlink()
+    (path / "data/metadata.json").write_text('{"total_episodes": 3, "data_format": "arrow"}')
+
+
+def replaced_actions(path: Path) -> None:
+    """Discrete ones, one number per step."""
+    replaced("episode_0/actions", np.zeros(4, np.int64))(path / "data/main_data.hdf5")
+
+
 BAD: list[tuple[Minari, Damage, str]] = [
     (Minari(), written("data/metadata.json", '{"total_episodes": 4}'), r"total_episodes=4, but .* holds 3"),
     (Minari(), written("data/metadata.json", "{"), r"metadata.json: not the JSON"),
+    (Minari(), written("data/metadata.json", "[]"), r"metadata.json: a list, expected the JSON"),
+    (Minari(), arrow, r"metadata.json: data_format is 'arrow', only hdf5 is read"),
+    (Minari(), replaced_actions, r"episode_0/actions: shape \(4,\), expected 2 axes"),
     (Minari(), lambda path: shutil.rmtree(path / "data"), r"no such file"),
 ]  # fmt: skip
 

@@ -41,6 +41,13 @@ def test_inspect_says_what_is_there_and_draws(tmp_path: Path, stage: Stage) -> N
     assert "<svg" in (tmp_path / "p.svg").read_text()
 
 
+def test_a_look_needs_nothing_that_the_file_does_not_say(tmp_path: Path, stage: Stage) -> None:
+    foreign.replay(tmp_path / "f")
+    done = stage("inspect", f"path={tmp_path}/f", "format=replay", "picture=null")
+    first = done.out.splitlines()[0]
+    assert first == f"{tmp_path}/f: a task without a name, 3 episodes, 11 steps, unknown rate", done.err
+
+
 READ = ("prepare", "format=replay", "path={}/f", "data={}/new")
 LOOK = ("inspect", "format=replay", "path={}/f", "picture={}/new")
 
@@ -53,10 +60,15 @@ LOOK = ("inspect", "format=replay", "path={}/f", "picture={}/new")
         (("prepare", "format=replay", "data={}/new"), "no value for path; give it as key=value"),
         ((*READ, "name=x", "control_hz=0"), "control_hz must be positive, got 0"),
         ((*READ, "control_hz=5"), "no name of a task in the file; say it: name=NAME"),
+        (READ, "no name of a task and no control rate in the file; say it: name=NAME control_hz=NUMBER"),
         ((*READ, *TOY, "format.also=3"), "also must be tuple"),
         ((*READ, *TOY, "format.observation=[pixels]"), r"data lacks \['pixels'\]; choose among"),
         (("convert", "format=minari", "data={}/there", "path={}/new"), "there is not an episode store"),
         (("inspect", "path={}/nowhere"), "nowhere is not an episode store"),
+        (
+            ("inspect", "path={}/f"),
+            "f is not an episode store; if it is a file of another format: format=NAME",
+        ),
         ((*LOOK, *TOY, "bounds=[1,0]"), r"expected \[LOW, HIGH\]"),
     ],
 )
