@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.linalg import expm
@@ -46,6 +46,7 @@ def test_tilted_law_of_one_token(weight: float, first: float) -> None:
     assert law == pytest.approx([first, 1 - first], abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.floats(-50, 50), st.floats(-50, 50), st.floats(0, 6))
 def test_constants_in_logits_do_not_matter(a: float, b: float, weight: float) -> None:
     plain, moved = guide(ONE, EVEN, weight), guide(ONE + a, EVEN + b, weight)
@@ -115,6 +116,7 @@ def test_unlocking_reveals_more_in_the_first_of_eight_steps(weight: float, revea
     assert 8 * (1 - normalised(7 / 8, log_z(weight)).item()) == pytest.approx(1)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 4))
 def test_survival_is_a_probability_and_the_same_for_all_without_guidance(ratio: float, weight: float) -> None:
     for survival in (normalised, unlocking, simple, clipped_euler):
