@@ -11,7 +11,7 @@ COND = torch.zeros(3, 2, 5)
 
 def net(timed: bool = False, seed: int = 0) -> TokenTransformer:
     torch.manual_seed(seed)
-    sizes = {"width": 16, "layers": 2, "heads": 2}
+    sizes = {"width": 32, "layers": 2, "heads": 2}
     return TokenTransformer(places=4, size=6, cond_shape=(2, 5), timed=timed, **sizes)
 
 
