@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stillhand.core.diffusion.discrete import Law, Tokens
 from stillhand.core.nets.embeddings import NoiseEmbedding
 from stillhand.core.nets.mlp import check_sizes, zero_init
-from stillhand.core.nets.transformer import Block, learned_positions
+from stillhand.core.nets.transformer import POSITION_STD, Block, learned_positions
 from stillhand.core.shapes import Condition
 
 
@@ -51,7 +51,7 @@ class TokenTransformer(nn.Module):
         super().__init__()
         check_sizes(places, size, *cond_shape, width, layers, heads)
         self.places, self.size = places, size
-        self.enter = nn.Embedding(size + 1, width)
+        self.enter = nn.Embedding.from_pretrained(POSITION_STD * torch.randn(size + 1, width), freeze=False)
         self.enter_cond = nn.Linear(cond_shape[1], width)
         self.time = NoiseEmbedding(width) if timed else None
         self.position = learned_positions(int(timed) + cond_shape[0] + places, width)
