@@ -84,7 +84,7 @@ class DenoisingTransformer(nn.Module):
         self.noise = NoiseEmbedding(width)
         self.enter_sample = nn.Linear(sample_shape[1], width)
         self.enter_cond = nn.Linear(cond_shape[1], width)
-        self.position = _positions(1 + cond_shape[0] + sample_shape[0], width)
+        self.position = learned_positions(1 + cond_shape[0] + sample_shape[0], width)
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
         self.leave = nn.Sequential(nn.LayerNorm(width), zero_init(nn.Linear(width, sample_shape[1])))
 
@@ -125,7 +125,7 @@ class TransformerTrunk(nn.Module):
         check_sizes(*cond_shape, width, layers, heads)
         self.width = width
         self.enter = nn.Linear(cond_shape[1], width)
-        self.position = _positions(1 + cond_shape[0], width)  # row 0 is the token to read from
+        self.position = learned_positions(1 + cond_shape[0], width)  # row 0 is the token to read from
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
 
@@ -136,5 +136,6 @@ class TransformerTrunk(nn.Module):
         return out
 
 
-def _positions(tokens: int, width: int) -> nn.Parameter:
+def learned_positions(tokens: int, width: int) -> nn.Parameter:
+    """One vector per token, small and random."""
     return nn.Parameter(POSITION_STD * torch.randn(tokens, width))

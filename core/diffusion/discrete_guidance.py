@@ -1,0 +1,148 @@
+"""Classifier-free guidance of masked diffusion, with rates that are normalised or not.
+
+    target of one token   p^(w) = p^w q^(1 - w) / Z_w,   Z_w = sum over y of p(y)^w q(y)^(1 - w)
+    p conditional, q unconditional law; w = 1 conditional, w = 0 unconditional, w > 1 guidance
+
+    rate of revealing y   unlocking   (m'/m) p(y)^w q(y)^(1 - w)     the total rate is Z_w times as large
+                          normalised  (m'/m) p^(w)(y)                the total rate does not depend on w
+Over a step in which m falls by the factor r, with frozen laws, a token stays masked with the probability
+
+    unlocking  r^Z_w        normalised  r        simple  r / (r + (1 - r) Z_w)
+
+Z_w >= 1 for w >= 1, so unlocking reveals nearly everything at once, at t close to 1, from the laws of a blank
+page; log Z_w is (w - 1) times the Renyi divergence of order w. *simple* normalises the law of one step
+including staying, and so depends on the step. Codes with (1 + w') l_c - w' l_u mean w = 1 + w'.
+References: [N] Rojas et al. 2025, arXiv 2507.08965; [U] Nisonoff et al. 2024, arXiv 2406.01572;
+[S] Schiff et al. 2024, arXiv 2412.10193.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stillhand.core.diffusion.discrete import Law
+
+Survival = Callable[[float, Tensor], Tensor]
+"""(factor r by which the masked share falls, log Z_w (b, l)) -> probability (b, l) of staying masked."""
+
+Weight = Callable[[float], float]
+"""Time t in [0, 1], 1 = all masked -> w."""
+
+
+@dataclass(frozen=True)
+class Guided:
+    """What guidance makes of two laws.
+
+    Args:
+        jump: log p^(w), normalised.
+        log_z: log Z_w of every place.
+    """
+
+    jump: Law
+    log_z: Float[Tensor, "b l"]
+
+
+def guide(conditional: Law, unconditional: Law, weight: float) -> Guided:
+    """Tilt the conditional law away from the unconditional one.
+
+    Args:
+        conditional, unconditional: Logits of the tokens without the mask; constants in them do not matter.
+        weight: w >= 0.
+
+    Raises:
+        ValueError: w is negative or not finite.
+    """
+    checked_weight(weight)
+    p, q = (logits.float().log_softmax(-1) for logits in (conditional, unconditional))
+    tilted = p if weight == 1 else weight * p + (1 - weight) * q  # 0 * -inf is no number
+    log_z = tilted.logsumexp(-1)
+    return Guided(tilted - log_z.unsqueeze(-1), log_z)
+
+
+def checked_weight(weight: float) -> float:
+    """The weight; a ValueError for a negative or non-finite one."""
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"a guidance weight must be finite and at least 0 (1 is no guidance), got {weight}")
+    return weight
+
+
+# ---- how long a token stays masked ----
+
+
+def normalised(ratio: float, log_z: Float[Tensor, "b l"]) -> Float[Tensor, "b l"]:
+    """The ratio r itself, whatever the weight [N]."""
+    return torch.full_like(log_z, ratio)
+
+
+def unlocking(ratio: float, log_z: Float[Tensor, "b l"]) -> Float[Tensor, "b l"]:
+    """To the power of Z, exact for frozen laws [U]."""
+    return ratio ** log_z.exp() if ratio else torch.zeros_like(log_z)
+
+
+def simple(ratio: float, log_z: Float[Tensor, "b l"]) -> Float[Tensor, "b l"]:
+    """By the normalised law of one step: r / (r + (1 - r) Z) [S]."""
+    return ratio / (ratio + (1 - ratio) * log_z.exp())
+
+
+def clipped_euler(ratio: float, log_z: Float[Tensor, "b l"]) -> Float[Tensor, "b l"]:
+    """1 - min(1, (1 - r) Z): unlocking's rates by Euler steps, which overshoot where (1 - r) Z > 1."""
+    return (1 - (1 - ratio) * log_z.exp()).clamp_min(0.0)
+
+
+# ---- weights over time ----
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same weight at all times."""
+
+    weight: float
+
+    def __post_init__(self) -> None:
+        checked_weight(self.weight)
+
+    def __call__(self, t: float) -> float:
+        """The weight."""
+        return self.weight
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """Weak while most is masked, full from t = `full` down: 1 + (w - 1) min(1, (1 - t) / (1 - full)) [N].
+
+    Guidance of the first tokens shapes marginals and costs diversity; that of the last ones, conditionals.
+    """
+
+    weight: float
+    full: float = 0.0
+
+    def __post_init__(self) -> None:
+        checked_weight(self.weight)
+        if not 0 <= self.full < 1:
+            raise ValueError(f"full must lie in [0, 1), got {self.full}")
+
+    def __call__(self, t: float) -> float:
+        """The weight at time t."""
+        return 1 + (self.weight - 1) * min(1.0, (1 - t) / (1 - self.full))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The weight for t in [low, high], no guidance elsewhere (Kynkaanniemi et al. 2024, arXiv 2404.07724)."""
+
+    weight: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        checked_weight(self.weight)
+        if not 0 <= self.low < self.high <= 1:
+            raise ValueError(f"need 0 <= low < high <= 1, got {self.low} and {self.high}")
+
+    def __call__(self, t: float) -> float:
+        """The weight at time t."""
+        return self.weight if self.low <= t <= self.high else 1.0
