@@ -2,19 +2,22 @@
 
 A *sample* is what the noise is added to: an action chunk (b, h, a) or an image (b, c, y, x).
 A *level* is one noise level sigma per sample, in units of normalized data; sigma = 0 is clean data.
+A page of *tokens* has l places with one of v values each; a *law* has a number for each value at each place.
 A *denoiser* maps (x, sigma) to E[x0 | x]; the condition is closed over or bound beforehand.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 Sample = Float[Tensor, "b *shape"]
 Level = Float[Tensor, " b"]
 Grid = Float[Tensor, " n_plus_1"]
 Condition = Float[Tensor, "b t c"]
+Tokens = Int[Tensor, "b l"]
+Law = Float[Tensor, "b l v"]
 
 DenoiseFn = Callable[[Tensor, Tensor], Tensor]
 ScoreFn = Callable[[Tensor, Tensor], Tensor]

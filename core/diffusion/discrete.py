@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
-Tokens = Int[Tensor, "b l"]
-Law = Float[Tensor, "b l v"]
+from stillhand.core.shapes import Law, Tokens
 
 
 @runtime_checkable  # for the shape checks of the tests

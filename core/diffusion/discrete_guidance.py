@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stillhand.core.diffusion.discrete import Law
+from stillhand.core.shapes import Law
 
 Survival = Callable[[float, Tensor], Tensor]
 """(factor r by which the masked share falls, log Z_w (b, l)) -> probability (b, l) of staying masked."""

@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from stillhand.core.diffusion.discrete import MaskedShare, Tokens
+from stillhand.core.diffusion.discrete import MaskedShare
 from stillhand.core.diffusion.discrete_guidance import Guided, Survival, normalised
+from stillhand.core.shapes import Tokens
 
 Predict = Callable[[Tensor, float], Guided]
 """(tokens (b, l), time) -> the guided law of every place."""

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from stillhand.core.diffusion.discrete import Law, Tokens, check_tokens
-from stillhand.core.shapes import Info
+from stillhand.core.diffusion.discrete import check_tokens
+from stillhand.core.shapes import Info, Law, Tokens
 
 
 def masked_loss(

@@ -12,11 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stillhand.core.diffusion.discrete import Law, Tokens
 from stillhand.core.nets.embeddings import NoiseEmbedding
 from stillhand.core.nets.mlp import check_sizes, zero_init
 from stillhand.core.nets.transformer import POSITION_STD, Block, learned_positions
-from stillhand.core.shapes import Condition
+from stillhand.core.shapes import Condition, Law, Tokens
 
 
 class TokenTransformer(nn.Module):
