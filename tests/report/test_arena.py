@@ -52,7 +52,7 @@ def test_report_of_a_task_with_one_mode(one_mode: Path) -> None:
     rate = success["k"] / success["n"]
     assert summary["controllers"][0]["score"] == pytest.approx(rate + (1 - rate) / 2)
     html = html_path.read_text()
-    assert "The task has one mode" in html and "only rollouts of avoiding are filmed" in html
+    assert "The task has one mode" in html and "not filmed yet: stillhand film task=" in html
     text = controllers_text(summary)
     assert "nan" not in text and "score" in text.splitlines()[0]
     assert f"{summary['controllers'][0]['score']:.3f}" in text.splitlines()[1]
