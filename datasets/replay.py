@@ -48,7 +48,7 @@ LARGEST_CHUNK_BYTES = 2**28  # it is unpacked as a whole for every episode in it
 LARGEST_COUNT = 2**24  # of chunks
 # What zarr and its codecs raise at damaged files, by trial.
 DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError, AttributeError,
-          zipfile.BadZipFile, EOFError, IndexError)  # fmt: skip
+          SystemError, zipfile.BadZipFile, EOFError, IndexError)  # fmt: skip
 
 Labels = list[tuple[int, int, int]]
 """End row, mode and seed of each episode."""

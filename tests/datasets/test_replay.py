@@ -72,8 +72,16 @@ def lost(name: str) -> Damage:
     return lambda path: (path / name).unlink()
 
 
+def negative_size(path: Path) -> None:
+    """numcodecs answers this with a SystemError; found by the fuzzer."""
+    chunk = path / "data/action/0.0"
+    data = chunk.read_bytes()
+    chunk.write_bytes(data[:4] + b"\xf0\xff\xff\xff" + data[8:])  # Blosc's header: bytes when unpacked
+
+
 BAD: list[tuple[Replay, Damage, str]] = [
     (Replay(), lost("data/action/0.0"), r"data/action/0.0 is missing, which would be read as zeros"),
+    (Replay(), negative_size, r"data/action: damaged or truncated in rows 0 to 4"),
     (Replay(), lost("meta/episode_ends/0"), r"meta/episode_ends/0 is missing"),
     (Replay(), zarr_data("meta/episode_ends", np.array([4, 3, 11])), r"episode_ends is .*rise"),
     (Replay(), zarr_data("meta/episode_ends", np.array([4, 5, 12])), r"ends at 12, but data has"),
