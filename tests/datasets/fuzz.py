@@ -2,13 +2,14 @@
 
 Bytes are flipped, zeroed, repeated or cut off anywhere in any file of the set. Every reading must end in an
 import or in a ValueError; anything else is counted by its name and the first one is kept. Run as a process of
-its own, so that a crash of a C library is seen; a file that takes longer than `LIMIT_S` ends it with a
+its own, so that a crash of a C library is seen; a file that takes more CPU time than `LIMIT_S` ends it with a
 traceback, also inside a C library. FOLDER/now then says seed and number, and FOLDER/damaged is that file.
 """
 
 import faulthandler
 import json
 import shutil
+import signal
 import sys
 import traceback
 from collections import Counter
@@ -19,7 +20,7 @@ from foreign import TOLD, WRITERS
 
 from stillhand.datasets.exchange import check_lengths
 
-LIMIT_S = 120  # for a file of some kilobytes
+LIMIT_S = 30  # of CPU time, for a file of some kilobytes; a busy machine makes none of it
 
 
 def files(path: Path) -> list[Path]:
@@ -64,17 +65,18 @@ def attempt(name: str, whole: Path, folder: Path, rng: Random) -> str:
 def main(name: str, count: int, seed: int, folder: Path) -> None:
     whole = folder / "whole"
     WRITERS[name][1](whole)
+    faulthandler.register(signal.SIGPROF, chain=True)  # the traceback, then the signal's own: the end
     ends: Counter[str] = Counter()
     first = ""
     for number in range(count):
         (folder / "now").write_text(f"{seed} {number}")  # what a crash leaves behind
-        faulthandler.dump_traceback_later(LIMIT_S, exit=True)
+        signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
         try:
             ends[attempt(name, whole, folder, Random(f"{seed} {number}"))] += 1
         except Exception as error:
             ends[type(error).__name__] += 1
             first = first or f"number {number}: {traceback.format_exc()}"
-    faulthandler.cancel_dump_traceback_later()
+    signal.setitimer(signal.ITIMER_PROF, 0)
     print(json.dumps({"ends": ends, "first": first}))
     if set(ends) - {"imported", "refused"}:
         raise SystemExit(1)
