@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from stillhand.core.shapes import Law, Tokens
@@ -102,11 +102,9 @@ def scatter(x0: Tokens, keep: Float[Tensor, " b"], size: int, generator: Generat
         generator: Source of randomness.
     """
     check_tokens(x0, size)
-    kept: Bool[Tensor, "b l"] = torch.rand(x0.shape, generator=generator, device=x0.device) < keep.unsqueeze(
-        1
-    )
+    uniform = torch.rand(x0.shape, generator=generator, device=x0.device)
     drawn = torch.randint(size, x0.shape, generator=generator, device=x0.device)
-    return torch.where(kept, x0, drawn)
+    return torch.where(uniform < keep.unsqueeze(1), x0, drawn)
 
 
 def uniform_posterior(x_t: Tokens, law: Law, keep_t: float, keep_s: float) -> Law:
