@@ -54,12 +54,15 @@ def guide(conditional: Law, unconditional: Law, weight: float) -> Guided:
         weight: w >= 0.
 
     Raises:
-        ValueError: w is negative or not finite.
+        ValueError: w is negative or not finite, or Z_w is not: a token that the unconditional law excludes
+            and the conditional one allows would be revealed at an infinite rate.
     """
     checked_weight(weight)
     p, q = (logits.float().log_softmax(-1) for logits in (conditional, unconditional))
     tilted = p if weight == 1 else weight * p + (1 - weight) * q  # 0 * -inf is no number
     log_z = tilted.logsumexp(-1)
+    if not bool(log_z.isfinite().all()):
+        raise ValueError(f"guidance of weight {weight} needs finite logits: an excluded token has no rate")
     return Guided(tilted - log_z.unsqueeze(-1), log_z)
 
 

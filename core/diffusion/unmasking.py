@@ -4,7 +4,8 @@
     first_hitting   one token after another at the exact times of the process, no step size [FH]
     confident       fixed numbers of tokens per step, the surest first [MaskGIT]
 
-All ask `predict(tokens, t)` for the guided law, so they know neither networks nor conditions.
+All ask `predict(tokens, t)` for the guided law, so they know neither networks nor conditions. Randomness
+comes row by row from a table of uniform numbers, so a page does not depend on what is drawn beside it.
 References: [N] Rojas et al. 2025, arXiv 2507.08965; [FH] Zheng et al. 2024, arXiv 2409.02908;
 [MaskGIT] Chang et al. 2022, arXiv 2202.04200.
 """
@@ -14,14 +15,37 @@ from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from torch import Tensor
 
 from stillhand.core.diffusion.discrete import MaskedShare
 from stillhand.core.diffusion.discrete_guidance import Guided, Survival, normalised
-from stillhand.core.shapes import Tokens
+from stillhand.core.mixture import choose
+from stillhand.core.shapes import Law, Tokens
 
 Predict = Callable[[Tensor, float], Guided]
 """(tokens (b, l), time) -> the guided law of every place."""
+
+
+class Uniforms:
+    """A row of numbers in [0, 1) for every page, handed out from left to right.
+
+    Args:
+        table: As many per row as the sampler takes: `Leap.draws` and so on.
+    """
+
+    def __init__(self, table: Float[Tensor, "b n"]) -> None:
+        self._table, self._next = table, 0
+
+    def take(self, count: int) -> Float[Tensor, "b count"]:
+        """The next numbers of every row.
+
+        Raises:
+            ValueError: There are no more.
+        """
+        start, self._next = self._next, self._next + count
+        if self._next > self._table.shape[1]:
+            raise ValueError(f"need {self._next} uniform numbers per page, got {self._table.shape[1]}")
+        return self._table[:, start : self._next]
 
 
 def even_times(steps: int) -> list[float]:
@@ -36,7 +60,7 @@ def leap(
     x: Tokens,
     times: Sequence[float],
     schedule: MaskedShare,
-    generator: Generator,
+    uniforms: Uniforms,
     survival: Survival = normalised,
 ) -> Tokens:
     """Walk the times; a masked token is revealed with probability 1 - survival, by the law at a step's start.
@@ -46,7 +70,7 @@ def leap(
         x: Tokens; the masked ones are V, as many as the law has tokens.
         times: Falling, within [0, 1]; where the last is 0 nothing stays masked.
         schedule: Masked share over time.
-        generator: Source of randomness.
+        uniforms: 2 l numbers per step and page.
         survival: `normalised`, `unlocking` or `simple`.
 
     Raises:
@@ -57,13 +81,14 @@ def leap(
         guided = predict(x, t)
         share_t, share_s = (float(schedule.share(torch.tensor(time, dtype=torch.float64))) for time in (t, s))
         stay = survival(share_s / share_t, guided.log_z)
-        revealed = torch.rand(x.shape, generator=generator, device=x.device) >= stay
-        x = torch.where((x == _mask(guided)) & revealed, _drawn(guided, generator), x)
+        revealed = uniforms.take(x.shape[1]) >= stay
+        drawn = inverted(guided.jump, uniforms.take(x.shape[1]))
+        x = torch.where((x == _mask(guided)) & revealed, drawn, x)
     return x
 
 
 def first_hitting(
-    predict: Predict, x: Tokens, schedule: MaskedShare, generator: Generator, unlock: bool = False
+    predict: Predict, x: Tokens, schedule: MaskedShare, uniforms: Uniforms, unlock: bool = False
 ) -> Tokens:
     """Reveal one token of every row per call of the network, at the times at which the process itself would.
 
@@ -72,21 +97,24 @@ def first_hitting(
     have times of their own, so `predict` gets the mean of them; a time-free network does not care.
 
     Args:
+        predict: The guided law.
+        x: Tokens; the masked ones are V. Every place costs a call, whether it is masked or not.
+        schedule: Masked share over time.
+        uniforms: 2 + l numbers per place and page.
         unlock: Rates are not normalised: each token's counts Z times.
     """
     share = torch.ones(len(x), dtype=torch.float64, device=x.device)
-    left = int((x == (mask := _mask(predict(x, 1.0)))).sum(1).max())
-    for _ in range(left):
+    for _ in range(x.shape[1]):
         guided = predict(x, float(schedule.time(share).mean()))
-        masked = x == mask
+        masked = x == _mask(guided)
         rate = torch.where(masked, guided.log_z.exp() if unlock else 1.0, 0.0).double()
         total = rate.sum(1)
         busy = total > 0
-        uniform = torch.rand(len(x), generator=generator, device=x.device, dtype=torch.float64)
-        share = torch.where(busy, share * uniform ** (1 / total.where(busy, total.new_ones(()))), share)
-        place = torch.multinomial(rate + ~busy.unsqueeze(1), 1, generator=generator)
-        chosen = torch.zeros_like(masked).scatter(1, place, True) & masked
-        x = torch.where(chosen, _drawn(guided, generator), x)
+        fall = uniforms.take(1)[:, 0] ** (1 / total.where(busy, total.new_ones(())))
+        share = torch.where(busy, share * fall, share)
+        place = choose(torch.where(busy.unsqueeze(1), rate, 1.0).log(), uniforms.take(1)[:, 0].double())
+        chosen = torch.zeros_like(masked).scatter(1, place.unsqueeze(1), True) & masked
+        x = torch.where(chosen, inverted(guided.jump, uniforms.take(x.shape[1])), x)
     return x
 
 
@@ -95,14 +123,18 @@ def confident(
     x: Tokens,
     times: Sequence[float],
     schedule: MaskedShare,
-    generator: Generator,
+    uniforms: Uniforms,
     temperature: float = 0.0,
     remask: bool = False,
 ) -> Tokens:
     """Draw all masked tokens, keep the surest, mask the others again; their number is fixed by the schedule.
 
     Args:
+        predict: The guided law.
+        x: Tokens; the masked ones are V.
         times: Falling to 0; at time s round(l m(s)) tokens are masked.
+        schedule: Masked share over time.
+        uniforms: 2 l numbers per step and page.
         temperature: Gumbel noise on the log-probability that ranks, times t as in [MaskGIT]; 0 is greedy.
         remask: Also tokens of earlier steps may be masked again, by the probability they were drawn with.
 
@@ -116,9 +148,9 @@ def confident(
     for t, s in pairwise(times):
         guided = predict(x, t)
         masked = x == (mask := _mask(guided))
-        drawn = torch.where(masked, _drawn(guided, generator), x)
+        drawn = torch.where(masked, inverted(guided.jump, uniforms.take(x.shape[1])), x)
         chance = guided.jump.gather(-1, drawn.clamp_max(mask - 1).unsqueeze(-1)).squeeze(-1)
-        uniform = torch.rand(x.shape, generator=generator, device=x.device).clamp_min(1e-20)
+        uniform = uniforms.take(x.shape[1]).clamp_min(1e-20)  # Gumbel's noise is finite
         ranked = chance - temperature * t * torch.log(-torch.log(uniform)) if temperature else chance
         sure = torch.where(masked, ranked, sure if remask else torch.inf)
         count = round(x.shape[1] * float(schedule.share(torch.tensor(s, dtype=torch.float64))))
@@ -137,10 +169,9 @@ def _mask(guided: Guided) -> int:
     return guided.jump.shape[-1]
 
 
-def _drawn(guided: Guided, generator: Generator) -> Int[Tensor, "b l"]:
-    """One token of every place's law."""
-    laws = guided.jump.exp().flatten(0, 1)
-    return torch.multinomial(laws, 1, generator=generator).view(guided.jump.shape[:2])
+def inverted(law: Law, uniform: Float[Tensor, "b l"]) -> Int[Tensor, "b l"]:
+    """One token of every place, by inverting its distribution function at `uniform` in [0, 1)."""
+    return choose(law.flatten(0, 1), uniform.flatten()).view(uniform.shape)
 
 
 def _check_times(times: Sequence[float]) -> None:

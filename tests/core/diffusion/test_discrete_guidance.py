@@ -236,3 +236,10 @@ def test_bad_schedules_are_refused() -> None:
         Ramp(2.0, 1.0)
     with pytest.raises(ValueError, match="need 0 <= low < high <= 1, got 0.8 and 0.2"):
         Interval(2.0, 0.8, 0.2)
+
+
+def test_a_token_that_one_law_excludes_is_refused() -> None:
+    p, q = torch.tensor([[[0.0, 0.0]]]), torch.tensor([[[0.0, -torch.inf]]])
+    assert guide(p, q, 1.0).log_z.item() == pytest.approx(0.0)
+    with pytest.raises(ValueError, match="weight 2.0 needs finite logits"):
+        guide(p, q, 2.0)

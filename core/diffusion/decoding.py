@@ -1,0 +1,165 @@
+"""How a model of masked tokens acts: which sampler, in how many calls, guided how.
+
+    Decoding(way=Leap(steps=8), schedule=Linear(), weight=Ramp(2.0))(network, blank, uniforms)
+
+A network that is asked with and without its condition costs two forward passes per call; where the weight is
+1 it is asked with the condition alone, and the call costs one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from stillhand.core.diffusion import unmasking
+from stillhand.core.diffusion.discrete import Linear, MaskedShare
+from stillhand.core.diffusion.discrete_guidance import (
+    Constant,
+    Guided,
+    Survival,
+    Weight,
+    guide,
+    normalised,
+)
+from stillhand.core.diffusion.unmasking import Predict, Uniforms, even_times
+from stillhand.core.shapes import Tokens
+
+Laws = Callable[[Tensor, bool], tuple[Tensor, Tensor]]
+"""(tokens (b, l), guided) -> logits with and without the condition; twice the former where not guided."""
+
+
+@runtime_checkable  # for the shape checks of the tests
+class Way(Protocol):
+    """A sampler with its settings."""
+
+    def calls(self, places: int) -> int:
+        """How often a page of that many tokens asks `predict`."""
+        ...
+
+    def draws(self, places: int) -> int:
+        """Uniform numbers that a page takes."""
+        ...
+
+    def __call__(self, predict: Predict, x: Tokens, schedule: MaskedShare, uniforms: Uniforms) -> Tokens:
+        """Reveal every masked token."""
+        ...
+
+
+@dataclass(frozen=True)
+class Leap:
+    """`unmasking.leap` at even times.
+
+    Args:
+        steps: Calls.
+        survival: `normalised`, `unlocking` or `simple`.
+    """
+
+    steps: int
+    survival: Survival = normalised
+
+    def __post_init__(self) -> None:
+        even_times(self.steps)
+
+    def calls(self, places: int) -> int:
+        """One per step."""
+        return self.steps
+
+    def draws(self, places: int) -> int:
+        """Two per step and place."""
+        return 2 * self.steps * places
+
+    def __call__(self, predict: Predict, x: Tokens, schedule: MaskedShare, uniforms: Uniforms) -> Tokens:
+        """Reveal every masked token."""
+        return unmasking.leap(predict, x, even_times(self.steps), schedule, uniforms, self.survival)
+
+
+@dataclass(frozen=True)
+class FirstHitting:
+    """`unmasking.first_hitting`: exact, a call per token.
+
+    Args:
+        unlock: Guidance without normalised rates.
+    """
+
+    unlock: bool = False
+
+    def calls(self, places: int) -> int:
+        """One per place."""
+        return places
+
+    def draws(self, places: int) -> int:
+        """Two and one per place, for every call."""
+        return places * (2 + places)
+
+    def __call__(self, predict: Predict, x: Tokens, schedule: MaskedShare, uniforms: Uniforms) -> Tokens:
+        """Reveal every masked token."""
+        return unmasking.first_hitting(predict, x, schedule, uniforms, self.unlock)
+
+
+@dataclass(frozen=True)
+class Confident:
+    """`unmasking.confident` at even times.
+
+    Args:
+        steps: Calls.
+        temperature: Of the noise on the ranking.
+        remask: Whether revealed tokens may be masked again.
+    """
+
+    steps: int
+    temperature: float = 0.0
+    remask: bool = False
+
+    def __post_init__(self) -> None:
+        even_times(self.steps)
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature must be at least 0, got {self.temperature}")
+
+    def calls(self, places: int) -> int:
+        """One per step."""
+        return self.steps
+
+    def draws(self, places: int) -> int:
+        """Two per step and place."""
+        return 2 * self.steps * places
+
+    def __call__(self, predict: Predict, x: Tokens, schedule: MaskedShare, uniforms: Uniforms) -> Tokens:
+        """Reveal every masked token."""
+        times = even_times(self.steps)
+        return unmasking.confident(predict, x, times, schedule, uniforms, self.temperature, self.remask)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """From a blank page to tokens.
+
+    Args:
+        way: `Leap`, `FirstHitting` or `Confident`.
+        schedule: Masked share over time. Of the process alone: a network without time fits every schedule.
+        weight: Guidance over time; 1 is none.
+    """
+
+    way: Way
+    schedule: MaskedShare = field(default_factory=Linear)
+    weight: Weight = field(default_factory=lambda: Constant(1.0))
+
+    def __call__(self, laws: Laws, blank: Tokens, uniforms: Uniforms) -> Tokens:
+        """Tokens of every page.
+
+        Args:
+            laws: Logits with and without the condition.
+            blank: Pages; the masked tokens are V, as many as a law has tokens.
+            uniforms: `way.draws(places)` numbers per page.
+        """
+
+        def predict(x: Tensor, t: float) -> Guided:
+            weight = self.weight(t)
+            return guide(*laws(x, weight != 1), weight)
+
+        return self.way(predict, blank, self.schedule, uniforms)
+
+    def table(self, generator: torch.Generator, places: int) -> Tensor:
+        """The uniform numbers (n,) of one page."""
+        return torch.rand(self.way.draws(places), generator=generator, device=generator.device)
