@@ -22,6 +22,7 @@ from stillhand.core.diffusion.discrete_guidance import (
 from stillhand.core.diffusion.unmasking import Uniforms, confident, even_times, first_hitting, leap
 
 CHAINS = 100_000
+FEWER = 30_000
 NORMALISED = torch.tensor([[0.512217, 0.030090], [0.146154, 0.311538]])  # w = 2, see test_discrete_guidance
 UNLOCKED = torch.tensor([[0.513033, 0.030104], [0.146003, 0.310860]])
 
@@ -91,16 +92,16 @@ def test_leaps_leave_the_exact_share_of_one_token(survival: Survival, mass: floa
 
 @pytest.mark.parametrize(("survival", "law"), [(normalised, NORMALISED), (unlocking, UNLOCKED)])
 def test_many_leaps_have_the_exact_law_of_two_tokens(survival: Survival, law: torch.Tensor) -> None:
-    x = leap(exact(Constant(2.0)), blank(), even_times(200), Linear(), uniforms(count=800), survival)
-    np.testing.assert_allclose(counts(x) / CHAINS, law.flatten(), atol=0.006)
+    x = leap(exact(Constant(2.0)), blank(FEWER), even_times(200), Linear(), uniforms(FEWER, 800), survival)
+    np.testing.assert_allclose(counts(x) / FEWER, law.flatten(), atol=0.011)  # 3.7 standard errors
 
 
 def test_without_guidance_few_leaps_miss_dependence_and_many_have_it() -> None:
     coarse = leap(exact(Constant(1.0)), blank(), even_times(1), Linear(), uniforms())
     product = P.sum(1, keepdim=True) * P.sum(0, keepdim=True)
     assert likely(coarse, product)
-    fine = leap(exact(Constant(1.0)), blank(), even_times(400), Linear(), uniforms(count=1600))
-    np.testing.assert_allclose(counts(fine) / CHAINS, P.flatten(), atol=0.006)
+    fine = leap(exact(Constant(1.0)), blank(FEWER), even_times(400), Linear(), uniforms(FEWER, 1600))
+    np.testing.assert_allclose(counts(fine) / FEWER, P.flatten(), atol=0.011)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
