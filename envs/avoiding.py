@@ -10,16 +10,14 @@ parallel cylinder axes. The model computes no collisions: no contact force could
 Task: D3IL's Avoiding, Jia et al. 2024, arXiv 2402.14606.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from mujoco import rollout as mujoco_rollout
 
 from stillhand.datasets.schema import Array, Spec
-from stillhand.envs.base import Step
+from stillhand.envs.rod import RodTask
 
 
 @dataclass(frozen=True)
@@ -110,65 +108,17 @@ def start_position(seed: int) -> Float[Array, " 2"]:
     return START_M + np.random.default_rng(seed).uniform(-1, 1, 2) * START_JITTER_M
 
 
-class Avoiding:
-    """n episodes of the task in one process; implements `stillhand.envs.base.BatchEnv`.
+class Avoiding(RodTask):
+    """n episodes of the task in one process; implements `stillhand.envs.base.PositionEnv`.
 
     Observation (4): desired x, y; actual x, y, in metres. Action (2): change of the desired position, metres
     per control step. The arm's set point moves at most `ACTION_LIMIT_M` per axis and step: larger
     components saturate, as in the original task; a non-finite action is an error.
-    Episodes are independent: each one's trajectory is bit-identical whatever runs beside it.
     """
 
-    capacity = None
-    position_columns = slice(2, 4)  # of the observation: where the rod is
-
     def __init__(self) -> None:
-        self._model = model()
-        self._data = mujoco.MjData(self._model)
-        self._physics = mujoco_rollout.Rollout(nthread=0)
-        self._begin(np.empty((0, 2)))
-
-    @property
-    def spec(self) -> Spec:
-        """Dimensions and control rate."""
-        return Spec("avoiding", 4, 2, 1 / (PHYSICS_STEPS * PHYSICS_STEP_S))
-
-    @property
-    def horizon(self) -> int:
-        """Control steps after which an episode ends as a failure."""
-        return HORIZON
-
-    @property
-    def modes(self) -> int:
-        """Number of distinct ways to solve the task."""
-        return MODES
-
-    def reset(self, seeds: Sequence[int]) -> Float[Array, "n o"]:
-        """Start len(seeds) episodes at rest; an episode's start depends on its own seed alone."""
-        if not len(seeds):
-            raise ValueError("need at least one start seed, got none")
-        self._begin(np.stack([start_position(seed) for seed in seeds]))
-        return self._observation()
-
-    def _begin(self, start: Float[Array, "n 2"]) -> None:
-        n = len(start)
-        self._desired = start.copy()
-        self._state = np.zeros((n, 5))  # time, x, y, and their velocities
-        self._state[:, 1:3] = start
-        self._gaps = np.full((n, len(ROWS)), -1)
-        self._steps = np.zeros(n, dtype=np.int64)
-        self._contact = np.zeros(n, dtype=bool)
-        self._success = np.zeros(n, dtype=bool)
-
-    def step(self, action: Float[Array, "n a"]) -> Step:
-        """Advance every running episode by 35 ms; finished episodes stay as they are."""
-        self._check(action)
-        running = np.flatnonzero(~self._done())
-        if running.size:
-            limited = np.clip(action[running].astype(np.float64), -ACTION_LIMIT_M, ACTION_LIMIT_M)
-            self._desired[running] += limited
-            self._advance(running, self._simulate(running))
-        return Step(self._observation(), self._done(), self._success.copy())
+        spec = Spec("avoiding", 4, 2, 1 / (PHYSICS_STEPS * PHYSICS_STEP_S))
+        super().__init__(spec, model(), HORIZON, MODES, PHYSICS_STEPS)
 
     def mode(self) -> Int[Array, " n"]:
         """Which way each episode went, 0..23, or -1 before all three rows are passed."""
@@ -177,7 +127,7 @@ class Avoiding:
 
     def score(self) -> Float[Array, " n"]:
         """1 for success, else 0."""
-        return self._success.astype(np.float64)
+        return self._reached.astype(np.float64)
 
     def displacement_m(self, action: Float[Array, "t a"]) -> Float[Array, "t d"]:
         """Actions are displacements."""
@@ -187,31 +137,33 @@ class Avoiding:
         """Which episodes ended by touching an obstacle."""
         return self._contact.copy()
 
-    def _check(self, action: Float[Array, "n a"]) -> None:
-        if action.shape != (shape := self._desired.shape):
-            raise ValueError(f"action must have shape {shape}, got {action.shape}; was reset called?")
-        if not (finite := np.isfinite(action).all(axis=1)).all():
-            episode = int(np.argmin(finite))
-            raise ValueError(f"action of episode {episode} is not finite: {action[episode].tolist()}")
+    def _start_state(self, seed: int) -> Float[Array, " 5"]:
+        return np.array([0.0, *start_position(seed), 0.0, 0.0])
+
+    def _begin(self, n: int) -> None:
+        self._gaps = np.full((n, len(ROWS)), -1)
+        self._contact = np.zeros(n, dtype=bool)
+        self._reached = np.zeros(n, dtype=bool)
+
+    def _limited(self, action: Float[Array, "m 2"]) -> Float[Array, "m 2"]:
+        return np.clip(action, -ACTION_LIMIT_M, ACTION_LIMIT_M)
+
+    def _success(self) -> Bool[Array, " n"]:
+        return self._reached.copy()
 
     def _done(self) -> Bool[Array, " n"]:
-        done: Array = self._success | self._contact | (self._steps >= HORIZON)
+        done: Array = self._reached | self._contact | (self._steps >= HORIZON)
         return done
 
     def _observation(self) -> Float[Array, "n o"]:
         observation: Array = np.concatenate([self._desired, self._state[:, 1:3]], axis=1)
         return observation.astype(np.float32)
 
-    def _simulate(self, running: Int[Array, " m"]) -> Float[Array, "m s 5"]:
-        """States after each of the 35 physics steps."""
-        shape = (len(running), PHYSICS_STEPS)
-        control = np.broadcast_to(self._desired[running, None], (*shape, 2))
-        states = np.empty((*shape, 5))
-        self._physics.rollout(self._model, self._data, self._state[running], control, state=states)
-        return states
-
-    def _advance(self, running: Int[Array, " m"], states: Float[Array, "m s 5"]) -> None:
+    def _advance(self, running: Int[Array, " m"], move: Float[Array, "m 2"]) -> None:
         """Take each episode to its first contact or goal step, or to the last physics step."""
+        self._desired[running] += move
+        control = np.repeat(self._desired[running, None], PHYSICS_STEPS, axis=1)
+        states = self._simulate(running, control)
         contact = touches(states[..., 1:3])
         over = contact | (states[..., 2] > GOAL_Y_M)
         last = np.where(over.any(axis=1), over.argmax(axis=1), PHYSICS_STEPS - 1)
@@ -219,8 +171,7 @@ class Avoiding:
         self._pass_rows(running, states[..., 1:3], last)
         self._state[running] = states[every, last]
         self._contact[running] = contact[every, last]
-        self._success[running] = over[every, last] & ~contact[every, last]
-        self._steps[running] += 1
+        self._reached[running] = over[every, last] & ~contact[every, last]
 
     def _pass_rows(
         self,

@@ -10,17 +10,17 @@ Task: multimodal block pushing of Florence et al. 2021, arXiv 2109.00137, and Sh
 arXiv 2206.11251, as two cubes of a size of our own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import mujoco
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from mujoco import rollout as mujoco_rollout
 
 from stillhand.datasets.schema import Array, Spec
-from stillhand.envs.base import Shoot, Step
+from stillhand.envs.base import Shoot
 from stillhand.envs.camera import studio, view_from
+from stillhand.envs.rod import RodTask
 
 CUBE_HALF_EDGE_M = 0.02
 ROD_RADIUS_M = 0.012
@@ -150,8 +150,8 @@ def heading(quaternion: Float[Array, "*n 4"]) -> Float[Array, "*n 2"]:
     return np.stack([np.real(turned), np.imag(turned)], axis=-1)
 
 
-class Push:
-    """n episodes of the task in one process; implements `stillhand.envs.base.BatchEnv`.
+class Push(RodTask):
+    """n episodes of the task in one process; implements `stillhand.envs.base.FilmedEnv`.
 
     Observation (16): desired x, y and actual x, y of the rod; then, of each cube, x, y, the same as seen from
     the rod, and cos 4 yaw, sin 4 yaw. Lengths in metres. Four times the yaw, because a quarter turn of a cube
@@ -159,56 +159,11 @@ class Push:
     a network would have to find in differences of numbers a hundred times as large.
     Action (2): change of the desired position, metres per control step. A vector longer than
     `ACTION_LIMIT_M` is shortened to it; a non-finite action is an error.
-    Episodes are independent: each one's trajectory is bit-identical whatever runs beside it.
     """
 
-    capacity = None
-    position_columns = slice(2, 4)  # of the observation: where the rod is
-
     def __init__(self) -> None:
-        self._model = model()
-        self._data = mujoco.MjData(self._model)
-        self._physics = mujoco_rollout.Rollout(nthread=0)
-        self._begin(np.empty((0, 1 + self._model.nq + self._model.nv)))
-
-    @property
-    def spec(self) -> Spec:
-        """Dimensions and control rate."""
-        return Spec("push", 16, 2, 1 / (PHYSICS_STEPS * PHYSICS_STEP_S))
-
-    @property
-    def horizon(self) -> int:
-        """Control steps after which an episode ends as a failure."""
-        return HORIZON
-
-    @property
-    def modes(self) -> int:
-        """Number of distinct ways to solve the task."""
-        return MODES
-
-    def reset(self, seeds: Sequence[int]) -> Float[Array, "n o"]:
-        """Start len(seeds) episodes at rest; an episode's start depends on its own seed alone."""
-        if not len(seeds):
-            raise ValueError("need at least one start seed, got none")
-        self._begin(np.stack([start_state(seed) for seed in seeds]))
-        return self._observation()
-
-    def _begin(self, state: Float[Array, "n s"]) -> None:
-        n = len(state)
-        self._state = state
-        self._desired = state[:, 1:3].copy()
-        self._arrival = np.full((n, 2, 2), NEVER)
-        self._steps = np.zeros(n, dtype=np.int64)
-
-    def step(self, action: Float[Array, "n a"]) -> Step:
-        """Advance every running episode by 100 ms; finished episodes stay as they are."""
-        self._check(action)
-        running = np.flatnonzero(~self._done())
-        if running.size:
-            self._simulate(running, _limited(action[running].astype(np.float64)))
-            self._steps[running] += 1
-            self._note_arrivals(running)
-        return Step(self._observation(), self._done(), self._success())
+        spec = Spec("push", 16, 2, 1 / (PHYSICS_STEPS * PHYSICS_STEP_S))
+        super().__init__(spec, model(), HORIZON, MODES, PHYSICS_STEPS)
 
     def mode(self) -> Int[Array, " n"]:
         """Which way each episode was solved, 0..3, or -1 before it is."""
@@ -236,21 +191,22 @@ class Push:
 
             yield lambda episodes: np.stack([picture(self._state[i]) for i in episodes])
 
-    def _check(self, action: Float[Array, "n a"]) -> None:
-        if action.shape != (shape := self._desired.shape):
-            raise ValueError(f"action must have shape {shape}, got {action.shape}; was reset called?")
-        if not (finite := np.isfinite(action).all(axis=1)).all():
-            episode = int(np.argmin(finite))
-            raise ValueError(f"action of episode {episode} is not finite: {action[episode].tolist()}")
+    def _start_state(self, seed: int) -> Float[Array, " s"]:
+        return start_state(seed)
 
-    def _simulate(self, running: Int[Array, " m"], move: Float[Array, "m 2"]) -> None:
+    def _begin(self, n: int) -> None:
+        self._arrival = np.full((n, 2, 2), NEVER)
+
+    def _limited(self, action: Float[Array, "m 2"]) -> Float[Array, "m 2"]:
+        return _limited(action)
+
+    def _advance(self, running: Int[Array, " m"], move: Float[Array, "m 2"]) -> None:
         """Move the set point evenly through the control step, and the physics with it."""
         share = (np.arange(PHYSICS_STEPS) + 1)[:, None] / PHYSICS_STEPS
         control = self._desired[running, None] + share * move[:, None]
-        states = np.empty((len(running), PHYSICS_STEPS, self._state.shape[1]))
-        self._physics.rollout(self._model, self._data, self._state[running], control, state=states)
         self._desired[running] = control[:, -1]
-        self._state[running] = states[:, -1]
+        self._state[running] = self._simulate(running, control)[:, -1]
+        self._note_arrivals(running)
 
     def _note_arrivals(self, running: Int[Array, " m"]) -> None:
         together = within_reach(self._cubes()[running, :, :2])
