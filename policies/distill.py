@@ -5,11 +5,13 @@ experts die); then experts follow the teacher's score while the gate follows dat
 and experts share no parameter of their own; the features follow both losses, or the experts' alone.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from stillhand.core.diffusion.score import score_from_denoised
@@ -37,6 +39,9 @@ class Variational:
         detach_gate: Train the features by the experts alone, as the released code does; in the warm-up too.
             A small gate then falls behind features that move (docs/LOG.md, 2026-11-21).
         gate_data: The gate's chunks: of the demonstrations, or sampled from the teacher.
+        gate_sigma: Noise that chunks and experts carry where the gate learns whose chunk it is, in units of
+            normalized actions. Without it the widest expert is held responsible for what none explains, and
+            in long chunks its neighbours' modes are lost (docs/LOG.md, 2026-11-22).
     """
 
     warmup_steps: int
@@ -46,12 +51,15 @@ class Variational:
     samples: int = 1
     detach_gate: bool = False
     gate_data: Literal["demonstrations", "teacher"] = "demonstrations"
+    gate_sigma: float = 0.0
 
     def __post_init__(self) -> None:
         if self.warmup_steps < 0:
             raise ValueError(f"need warmup_steps >= 0, got {self.warmup_steps}")
         if self.samples < 1 or (self.experts is not None and self.experts < 1):
             raise ValueError(f"need samples and experts >= 1, got {self.samples} and {self.experts}")
+        if not 0 <= self.gate_sigma < math.inf:
+            raise ValueError(f"gate_sigma must be finite and at least 0, got {self.gate_sigma}")
         try:
             self.sigma(0.0, 1, torch.Generator())  # refuses bad levels now, not after the warm-up
         except TypeError as error:
@@ -104,7 +112,7 @@ def loss(
         cond = teacher.border.condition(batch.observation)
         chunks = _gate_chunks(teacher, settings, cond, batch, generator)
     expert, expert_info = variational.expert_loss(law, _row_score(teacher, cond), sigma, noise, jitter, drawn)
-    gate, gate_info = variational.gate_loss(law, chunks.flatten(start_dim=1))
+    gate, gate_info = variational.gate_loss(*_judged(law, chunks.flatten(1), settings.gate_sigma, generator))
     info = {**expert_info, **gate_info}
     if settings.gate_data == "demonstrations":  # otherwise the batch may be without actions
         info["nll"] = _nll(law, batch, student)
@@ -132,6 +140,16 @@ def _gate_chunks(
         return teacher.border.normalized(batch.action)
     noise = torch.randn(batch.action.shape, generator=generator, device=generator.device)
     return teacher.sample(cond, noise)
+
+
+def _judged(
+    law: Mixture, chunks: Tensor, sigma: float, generator: torch.Generator
+) -> tuple[Mixture, Float[Tensor, "b d"]]:
+    """The mixture and the chunks, both with as much noise, for the gate's responsibilities."""
+    if sigma == 0:  # nothing is drawn: runs from before there was a choice are the same to the bit
+        return law, chunks
+    noise = torch.randn(chunks.shape, generator=generator, device=chunks.device)
+    return law.noised(torch.full_like(chunks[:, 0], sigma)), chunks + sigma * noise
 
 
 def _nll(law: Mixture, batch: Batch, student: MixturePolicy) -> Tensor:

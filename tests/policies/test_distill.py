@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from stillhand.core.losses.variational import annealed, fixed, gate_loss, uniform
+from stillhand.core.mixture import Mixture
 from stillhand.datasets.demonstrations import Demonstrations, from_arrays
 from stillhand.datasets.loader import WindowLoader
-from stillhand.policies.distill import Variational, adopt, loss
+from stillhand.policies.distill import Variational, _judged, adopt, loss
 from stillhand.policies.mixture import MixturePolicy
 
 LEVEL = partial(fixed, sigma=0.3)
@@ -178,9 +179,35 @@ def test_the_gate_may_learn_from_the_teachers_samples(toy: Any) -> None:
     torch.testing.assert_close(values["teacher"] - values["demonstrations"], change, rtol=1e-4, atol=1e-4)
 
 
+def test_a_noisy_gate_asks_whose_mean_is_near_not_who_is_widest(toy: Any) -> None:
+    """Chunks at +1, a narrow expert at +0.9, a wide one at -1: under noise the near one is found."""
+    rows, dims = 1000, 8
+    mean = torch.stack([torch.full((rows, dims), 0.9), torch.full((rows, dims), -1.0)], dim=1)
+    std = torch.tensor([0.01, 2.0]).view(1, 2, 1, 1, 1).expand(rows, 2, dims, 1, 1)
+    law = Mixture(torch.full((rows, 2), 0.5).log(), mean, std)
+    chunks = torch.ones(rows, dims)
+    for sigma, first in ((0.0, 0.0), (0.5, 1.0)):
+        judged, seen = _judged(law, chunks, sigma, generator())
+        whose = judged.log_responsibilities(seen[:, None])[:, 0].exp().mean(dim=0)
+        assert whose[0].item() == pytest.approx(first, abs=0.02)
+
+
+def test_without_noise_the_gate_draws_no_numbers(toy: Any) -> None:
+    student, teacher = pair(toy)
+    sources = [generator(), generator()]
+    for source, sigma in zip(sources, (0.0, 0.5), strict=True):
+        loss(student, teacher, settings(gate_sigma=sigma), 0.5, toy.batch(), source)
+    fresh = generator()
+    loss(student, teacher, settings(), 0.5, toy.batch(), fresh)
+    assert torch.equal(sources[0].get_state(), fresh.get_state())
+    assert not torch.equal(sources[1].get_state(), fresh.get_state())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"gate_sigma": -0.1}, "gate_sigma must be finite and at least 0, got -0.1"),
+        ({"gate_sigma": math.inf}, "gate_sigma must be finite"),
         ({"warmup_steps": -1}, "warmup_steps >= 0, got -1"),
         ({"samples": 0}, "samples and experts >= 1, got 0 and"),
         ({"experts": 0}, "samples and experts >= 1, got .* and 0"),
