@@ -19,7 +19,7 @@ from stillhand.envs.robosuite_tasks import HAND_POSITION, HAND_QUATERNION, hand_
 
 POSITION_GAIN = 60.0  # command per metre: full speed until 17 mm before the target
 ROTATION_STEP_RAD = 0.5  # of the hand's goal, for an action of 1
-DRAWS = 2  # numbers that vary an episode's way, uniform in [-1, 1]
+DRAWS = 3  # numbers that vary an episode's way, uniform in [-1, 1]
 DRAW_KEY = 1  # of an episode's seed: its draws
 
 
@@ -141,11 +141,15 @@ def reached(situation: Situation, phase: Phase) -> bool:
     """Whether the hand is within the phase's tolerances of its target, and its condition is true."""
     pose = phase.target(situation)
     away = np.abs(pose.position - situation.hand)
-    hand = rotation(situation.now[HAND_QUATERNION])
-    turn = np.arccos(np.clip(((hand * pose.axes).sum() - 1) / 2, -1, 1))
+    turn = turn_between(rotation(situation.now[HAND_QUATERNION]), pose.axes)
     plane, height, angle = phase.within
     near = np.hypot(away[0], away[1]) < plane and away[2] < height and turn < angle
     return bool(near) and phase.until(situation)
+
+
+def turn_between(one: Float[Array, "3 3"], other: Float[Array, "3 3"]) -> float:
+    """Angle (radians) of the rotation that takes one frame to the other."""
+    return float(np.arccos(np.clip(((one * other).sum() - 1) / 2, -1, 1)))
 
 
 def command(situation: Situation, pose: Pose, closed: bool) -> Float[Array, " 7"]:

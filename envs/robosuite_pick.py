@@ -3,7 +3,9 @@
     detour -> above -> down -> close -> lift -> carry -> lower -> release -> retreat
 
 The detour passes 0.1 m left or right of the straight line to the object, the fingers close along its y or its
-x axis: the requested mode (`envs/robosuite_tasks.py`).
+x axis: the requested mode (`envs/robosuite_tasks.py`). Where the hand must be turned exactly, half of the
+episodes turn it only above the object, and none goes down before it is turned: otherwise nobody ever sees
+what to do with a hand that is low and askew, and a policy takes Stack's cube across its diagonal.
 """
 
 from collections.abc import Callable
@@ -12,13 +14,14 @@ import numpy as np
 from jaxtyping import Float
 
 from stillhand.datasets.schema import Array
-from stillhand.envs.manipulation import Phase, Plan, Pose, Situation, upright
+from stillhand.envs.manipulation import Phase, Plan, Pose, Situation, turn_between, upright
 from stillhand.envs.robosuite_tasks import MODES, OPENING, columns, grasp, hand_yaw, object_yaw, wrap
 
 DETOUR_M = 0.1  # to the side of the straight line, and above the object
 HOVER_M = (0.08, 0.12)  # above the object before the descent; drawn per episode
 ASIDE_M, FUNNEL = 0.01, 4.0  # in a descent: height per distance to the side beyond 10 mm
 LOST_M = 0.07  # between hand and grasp: the object is no longer held
+ASKEW_RAD, RISE_M = 0.15, 0.12  # in a descent: height per radian of a hand that is turned wrong by more
 CUBES_M = 0.045  # half of an edge of Stack's cubes A and B together
 # In the can's bin, with the height of a can that stands there. At the bin's middle, (0.1975, 0.4025), the arm
 # is stretched out: a disturbed hand got stuck there, tilted.
@@ -55,6 +58,11 @@ def across(task: str) -> Yaw:
     return yaw
 
 
+def unturned(yaw: Yaw) -> Yaw:
+    """In half of the episodes as the hand was at the start."""
+    return lambda s: hand_yaw(s.start) if s.draws[2] > 0 else yaw(s)
+
+
 def detour(task: str, yaw: Yaw) -> Target:
     """Half-way to where the object was, beside the straight line."""
 
@@ -88,6 +96,17 @@ def down(goal: Target) -> Target:
     return target
 
 
+def straightened(goal: Target) -> Target:
+    """To the goal, but higher while the hand is turned wrong."""
+
+    def target(s: Situation) -> Pose:
+        pose = goal(s)
+        askew = turn_between(upright(s.hand, s.yaw).axes, pose.axes)
+        return Pose(pose.position + up(RISE_M * max(0.0, askew - ASKEW_RAD)), pose.axes)
+
+    return target
+
+
 def funnel(now: Float[Array, " 3"], goal: Float[Array, " 3"], aside_m: float) -> float:
     """How far above the goal to stay because of a distance to the side."""
     return FUNNEL * max(0.0, float(np.linalg.norm((now - goal)[:2])) - aside_m)
@@ -103,14 +122,24 @@ def carried(goal: Place) -> Target:
     return lambda s: upright(s.hand + goal(s) - thing(s), hand_yaw(s.entry))
 
 
-def pick(task: str, depth_m: float = 0.0, lift_m: float = 0.12) -> tuple[Phase, ...]:
-    """To the object, down to `depth_m` above its centre, closed, and up by `lift_m`."""
+def pick(task: str, depth_m: float = 0.0, lift_m: float = 0.12, late: bool = False) -> tuple[Phase, ...]:
+    """To the object, down to `depth_m` above its centre, closed, and up by `lift_m`.
+
+    Args:
+        task: robosuite's name.
+        depth_m: Of the grasp above the object's centre.
+        lift_m: How far up it is taken.
+        late: The hand may turn late, and goes down only turned.
+    """
     yaw = across(task)
+    first = unturned(yaw) if late else yaw
     there = around(task, yaw, depth_m)
+    lower = straightened(down(there)) if late else down(there)
+    hover = (0.012, 0.03, 7.0 if late else 0.15)
     return (
-        Phase(detour(task, yaw), closed=False, within=(0.03, 0.05, 7.0), firm=False),
-        Phase(above(task, yaw), closed=False, least=6),  # the fingers may have to open again
-        Phase(down(there), closed=False, within=(0.012, 0.008, 0.2), limit=50),
+        Phase(detour(task, first), closed=False, within=(0.03, 0.05, 7.0), firm=False),
+        Phase(above(task, first), closed=False, least=6, within=hover),  # fingers may have to open again
+        Phase(lower, closed=False, within=(0.012, 0.008, 0.2), limit=50),
         Phase(there, closed=True, within=ANYHOW, least=10),
         Phase(lifted(lift_m), closed=True, holds=held(task)),
     )
@@ -148,7 +177,10 @@ def stack_plan() -> Plan:
     """Put cube A onto cube B."""
     cube_b = columns("Stack")["cubeB_pos"]
     return Plan(
-        (*pick("Stack", lift_m=0.1), *place("Stack", lambda s: s.now[cube_b] + up(CUBES_M), 0.06, 0.004)),
+        (
+            *pick("Stack", lift_m=0.1, late=True),
+            *place("Stack", lambda s: s.now[cube_b] + up(CUBES_M), 0.06, 0.004),
+        ),
         again=1,
     )
 

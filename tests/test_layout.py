@@ -25,7 +25,6 @@ TESTED_ELSEWHERE = {
     "scripts/inspection.py": "tests/scripts/test_prepare.py",
     "envs/rod.py": "tests/envs/test_avoiding.py: and test_push.py",
     "envs/robosuite_door.py": "tests/envs/test_robosuite_experts.py",
-    "envs/robosuite_pick.py": "tests/envs/test_robosuite_experts.py",
     "envs/robosuite_square.py": "tests/envs/test_robosuite_experts.py",
     "policies/checkpoint.py": "tests/scripts/test_bad_input_checkpoints.py: every damage of a checkpoint",
     "report/records.py": "tests/report/test_results.py: every file of a run broken in turn",

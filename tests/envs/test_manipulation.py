@@ -18,6 +18,7 @@ from stillhand.envs.manipulation import (
     command,
     reached,
     run_each,
+    turn_between,
     upright,
 )
 
@@ -158,3 +159,9 @@ def test_every_episode_has_its_own_machine() -> None:
     np.testing.assert_array_equal(both[1], Machine(Plan((Phase(at(C), closed=False),)), 0, 0).act(seen(A)))
     with pytest.raises(ValueError, match="need 2 observations, got 1"):
         run_each(machines, seen(A)[None])
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4, 3.0])
+def test_the_turn_between_two_frames(angle: float) -> None:
+    one, other = (upright(A, yaw).axes for yaw in (0.3, 0.3 - angle))
+    assert turn_between(one, other) == pytest.approx(angle, abs=1e-7)
