@@ -150,8 +150,8 @@ def _parse(line: str, place: str) -> dict[str, Any]:
 
 def _check_goal(row: dict[str, Any], place: str) -> None:
     solved, reached = row["solved"], row["reached"]
-    asked = solved is not None and reached is not None
-    if asked and row["success"] != (solved and reached) or not asked and solved is not reached:
+    whole = solved is reached if None in (solved, reached) else row["success"] is (solved and reached)
+    if not whole:
         raise ValueError(
             f"{place}: success={row['success']} is not solved={solved} and reached={reached} together"
         )

@@ -6,11 +6,11 @@
     B = 1                            the h a values in time
     B = K rows of the DCT-II         frequencies along time, the lowest K of h, orthonormal     [FAST]
 
-Whatever is finer than a bin, or of a frequency that is not kept, is gone: a decoded chunk consists of centres.
-`lost` and `rms` say how much that is on the demonstrations, and fitting refuses to lose more than `precision`.
+Whatever is finer than a bin, or of a frequency not kept, is gone: a decoded chunk consists of centres. `lost`
+and `rms` say how much that is on the demonstrations; fitting refuses to lose more than `precision`.
 In time all tokens of a chunk hang together; of frequencies the lowest say where a chunk leads and the others
 little more than how it trembles, so they can better be drawn side by side, in few calls.
-References: [FAST] Pertsch et al. 2025, arXiv 2501.09747, which rounds and compresses the coefficients further;
+References: [FAST] Pertsch et al. 2025, arXiv 2501.09747, which compresses rounded coefficients further;
 uniform bins as in RT-1, arXiv 2212.06817; quantiles as in OpenVLA, arXiv 2406.09246.
 """
 
@@ -30,14 +30,14 @@ QUANTILE_ROWS = 2**20  # of more the quantiles are those of every second, third,
 
 
 def uniform(values: Float[Tensor, "n d"], size: int) -> Bins:
-    """Equally wide bins over the numbers' range, a thousandth wider: rounding must not put the largest outside."""
+    """Equally wide bins over the range, a thousandth wider: rounding must not put the largest outside."""
     low, high = values.amin(0), values.amax(0)
     margin = 1e-3 * (high - low) + 1e-4
     return Bins.uniform(low - margin, high + margin, size)
 
 
 def quantiles(values: Float[Tensor, "n d"], size: int) -> Bins:
-    """Equally full bins from the least to the largest number: fine where data is dense, coarse in the tails."""
+    """Equally full bins from the least to the largest number: fine where dense, coarse in the tails."""
     some = values[:: -(-len(values) // QUANTILE_ROWS)]
     return Bins.quantiles(torch.cat([some, values.amin(0, keepdim=True), values.amax(0, keepdim=True)]), size)
 
@@ -118,8 +118,8 @@ class ChunkTokens(nn.Module):
         if bool((self.lost > self.precision).any()):
             worst = int(self.lost.argmax())
             raise ValueError(
-                f"{self.places} tokens of {self.size} bins lose {self.lost[worst].item():.3g} of action number "
-                f"{worst} (normalized), more than precision={self.precision:g}: take more bins or frequencies"
+                f"{self.places} tokens of {self.size} bins lose {self.lost[worst].item():.3g} of action "
+                f"number {worst} (normalized), more than precision={self.precision:g}: take more bins or frequencies"
             )
 
     def encode(self, chunks: Float[Tensor, "b h a"]) -> Int[Tensor, "b l"]:

@@ -154,6 +154,6 @@ class TokenPolicy(ChunkPolicy):
         if not bool(known.all()):
             first = goal[~known][0].tolist()
             raise ValueError(
-                f"the last {self.goal_columns} numbers of an observation are the goal, a 1 among zeros or all "
-                f"zeros, got {first}"
+                f"the last {self.goal_columns} numbers of an observation are the goal, a 1 among zeros or "
+                f"all zeros, got {first}"
             )

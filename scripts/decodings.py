@@ -1,6 +1,6 @@
 """How a policy of tokens decodes: set anew by an entry of a group, and said in a controller's card.
 
-    sampling: {weight: {_target_: stillhand.core.diffusion.discrete_guidance.Constant, weight: 3.0}}
+sampling: {weight: {_target_: stillhand.core.diffusion.discrete_guidance.Constant, weight: 3.0}}
 """
 
 import dataclasses
