@@ -119,7 +119,7 @@ class ChunkTokens(nn.Module):
             worst = int(self.lost.argmax())
             raise ValueError(
                 f"{self.places} tokens of {self.size} bins lose {self.lost[worst].item():.3g} of action "
-                f"number {worst} (normalized), more than precision={self.precision:g}: take more bins or frequencies"
+                f"number {worst} (normalized), more than precision={self.precision:g}"
             )
 
     def encode(self, chunks: Float[Tensor, "b h a"]) -> Int[Tensor, "b l"]:

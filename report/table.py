@@ -50,15 +50,8 @@ COLUMNS = (
 )
 TEACHERS = ("teacher-10", "teacher-100")
 # Their low and high are an interval; those of the other metrics are the range over seeds.
-ESTIMATES = (
-    "success",
-    "solved",
-    "goal_reached",
-    "paired_difference",
-    "score",
-    "score_difference",
-    "mode_entropy",
-)
+RATES = ("success", "solved", "goal_reached")
+ESTIMATES = (*RATES, "paired_difference", "score", "score_difference", "mode_entropy")
 
 
 def rows_of(runs: Sequence[Run]) -> list[Row]:
@@ -159,7 +152,7 @@ def _diversity(controllers: Sequence[Controller], modes: int) -> dict[str, Estim
 
 
 def _goals(controllers: Sequence[Controller]) -> dict[str, Estimated]:
-    """Solved episodes, and which of these reached their goal; nothing of the latter where a seed solved none."""
+    """Solved episodes, and which of these reached their goal, where every seed solved some."""
     tried = {"solved": [solved(c) for c in controllers]}
     if all(over.any() for over in tried["solved"]):
         tried["goal_reached"] = [c.success[solved(c)] for c in controllers]
@@ -258,7 +251,7 @@ def _decimals(places: int, sign: str = "") -> Callable[[float], str]:
 
 
 FORMATS: dict[str, Callable[[float], str]] = {
-    **dict.fromkeys(("success", "solved", "goal_reached"), _decimals(1)),
+    **dict.fromkeys(RATES, _decimals(1)),
     "paired_difference": _decimals(1, "+"),
     "score": _decimals(3),
     "score_difference": _decimals(3, "+"),

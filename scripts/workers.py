@@ -127,7 +127,7 @@ class Workers:
 def takes(
     task: Mapping[str, Any], env: PositionEnv, count: int, seed: int, noise: Noise
 ) -> Iterator[Callable[[Sequence[int], int], Iterator[Take]]]:
-    """What the task's expert plays for (episodes, attempt), asked for no goal: here, or in `count` processes."""
+    """What the task's expert plays for (episodes, attempt), without goals: here, or in `count` processes."""
     if count == 1:
         yield partial(_takes_here, unasked(env), expert_of(task), seed, noise)
         return
