@@ -76,12 +76,14 @@ class TokenPolicy(ChunkPolicy):
         """Measure the normalizers, then place the bins by every window there is.
 
         Raises:
-            ValueError: As `Border.fit`; or the bins lose more than the tokenizer's precision.
+            ValueError: As `Border.fit`; a goal of no kind; or bins that lose more than their precision.
         """
         self.border.fit(demonstrations)
         horizons = self.observation_horizon, self.prediction_horizon
         loader = WindowLoader(demonstrations, *horizons, len(demonstrations.action), seed)
-        self.tokens.fit(self.border.normalized(loader.batch(0).action))
+        every = loader.batch(0)
+        self._check_goal(every.observation)
+        self.tokens.fit(self.border.normalized(every.action))
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Float[Tensor, " b"], Info]:
         """Bound of the negative log-likelihood per token (nats), and the likeliest guesses' accuracy.
