@@ -10,7 +10,7 @@ afterwards by the mode they took, as anybody's recordings with modes could be.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from stillhand.datasets.episodes import Episode
 from stillhand.datasets.schema import Array, Spec
@@ -38,6 +38,7 @@ class GoalConditioned:
         self.env = env
         self._of_mode, self._count = np.array(goals), max(goals) + 1
         self.goal: Int[Array, " n"] = np.zeros(0, dtype=np.int64)  # of the episodes being played
+        self._solved: Bool[Array, " n"] = np.zeros(0, dtype=bool)
 
     @property
     def capacity(self) -> int | None:
@@ -60,6 +61,12 @@ class GoalConditioned:
         return self.env.position_columns
 
     @property
+    def goals(self) -> list[int]:
+        """The goal of every mode."""
+        goals: list[int] = self._of_mode.tolist()
+        return goals
+
+    @property
     def goal_columns(self) -> slice:
         """Where an observation holds the goal."""
         return slice(self.env.spec.observation_dim, self.env.spec.observation_dim + self._count)
@@ -74,15 +81,21 @@ class GoalConditioned:
         """Start len(seeds) episodes; start and goal depend on the episode's own seed alone."""
         rngs = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(GOAL_KEY,))) for seed in seeds]
         self.goal = np.array([int(rng.integers(self._count)) for rng in rngs])
+        self._solved = np.zeros(len(seeds), dtype=bool)
         return self._told(self.env.reset(seeds), self.goal)
 
     def step(self, action: Float[Array, "n a"]) -> Step:
         """Advance the task; its success counts where it was the goal's."""
         step = self.env.step(action)
+        self._solved = step.success
         return Step(self._told(step.observation, self.goal), step.done, step.success & self.reached())
 
-    def reached(self) -> Array:
-        """Whether the mode taken so far, (n,), is one of the goal's."""
+    def solved(self) -> Bool[Array, " n"]:
+        """The task's own success so far, whatever the goal."""
+        return self._solved
+
+    def reached(self) -> Bool[Array, " n"]:
+        """Whether the mode taken so far is one of the goal's; not while it is undecided."""
         mode = self.env.mode()
         reached: Array = (mode >= 0) & (self._of_mode[mode] == self.goal)
         return reached
@@ -116,3 +129,25 @@ class GoalConditioned:
     def _told(self, observation: Float[Array, "n o"], goal: Int[Array, " n"]) -> Float[Array, "n e"]:
         one_hot = np.eye(self._count, dtype=observation.dtype)[goal]
         return np.concatenate([observation, one_hot], axis=1)
+
+
+def unasked(env: PositionEnv) -> PositionEnv:
+    """The task in which demonstrators play, each its own way: without goals, where there are any."""
+    return env.env if isinstance(env, GoalConditioned) else env
+
+
+def goals_of(env: PositionEnv) -> list[int]:
+    """The goal of every mode; empty where none is asked for."""
+    return env.goals if isinstance(env, GoalConditioned) else []
+
+
+def labelled(env: PositionEnv, episodes: Sequence[Episode]) -> Sequence[Episode]:
+    """Episodes of the task `unasked` with the goals they show; as they are where none is asked for."""
+    return [env.labelled(one) for one in episodes] if isinstance(env, GoalConditioned) else episodes
+
+
+def verdicts(env: PositionEnv, episodes: int) -> list[tuple[bool | None, bool | None]]:
+    """(solved, goal reached) of every episode as it stands; None where no goal is asked for."""
+    if not isinstance(env, GoalConditioned):
+        return [(None, None)] * episodes
+    return list(zip(env.solved().tolist(), env.reached().tolist(), strict=True))

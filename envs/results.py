@@ -42,6 +42,8 @@ class EpisodeResult:
         latency_ms: Mean over replannings of the policy's time per row of a batched call: a throughput,
             not the latency of a single call.
         experts: Expert committed at each replanning; empty for policies without experts.
+        solved: Where a goal is asked for, whether the task was solved whatever the goal; else None.
+        reached: Where a goal is asked for, whether the way taken is the goal's; success needs both.
         path: Actual positions, metres or the task's unit of length, the first one before any action; rows of
             no numbers, d = 0, where the task observes no position.
     """
@@ -62,6 +64,8 @@ class EpisodeResult:
     latency_ms: float
     experts: tuple[int, ...]
     path: Float[Array, "t_plus_1 d"] = field(compare=False, repr=False)
+    solved: bool | None = None
+    reached: bool | None = None
 
 
 def write_results(folder: Path, results: Sequence[EpisodeResult]) -> None:
@@ -133,13 +137,24 @@ def _parse(line: str, place: str) -> dict[str, Any]:
     names = {f.name for f in fields(EpisodeResult)} - {"path"}
     if isinstance(row, dict) and row.get("success") in (False, True):
         row.setdefault("score", float(row["success"]))  # results of before tasks had scores
+        row = {"solved": None, "reached": None, **row}  # ... or goals
     if not isinstance(row, dict) or set(row) != names:
         difference = sorted(names ^ set(row)) if isinstance(row, dict) else type(row).__name__
         raise ValueError(f"{place}: keys differ from an episode's: {difference}")
     for name, value in row.items():
         if not _fits(name, value):
             raise ValueError(f"{place}: {name} has the wrong type or range: {value!r}")
+    _check_goal(row, place)
     return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+
+
+def _check_goal(row: dict[str, Any], place: str) -> None:
+    solved, reached = row["solved"], row["reached"]
+    whole = solved is reached if None in (solved, reached) else row["success"] is (solved and reached)
+    if not whole:
+        raise ValueError(
+            f"{place}: success={row['success']} is not solved={solved} and reached={reached} together"
+        )
 
 
 def _no_constant(name: str) -> float:
@@ -150,6 +165,8 @@ def _fits(name: str, value: object) -> bool:
     """Whether a value is of its field's type; `type() is` because True is an int as well."""
     if name == "success":
         return type(value) is bool
+    if name in ("solved", "reached"):
+        return value is None or type(value) is bool
     if name in ("initial_state", "experts"):
         allowed = (int,) if name == "experts" else (int, float)
         return isinstance(value, list) and all(type(v) in allowed for v in value)

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from stillhand.datasets.schema import Array
 from stillhand.envs.base import Policy, PositionEnv
+from stillhand.envs.goals import verdicts
 from stillhand.envs.ledger import Ledger, Row
 from stillhand.envs.metrics import boundary_jump, jerk
 from stillhand.envs.receding import Plan, RecedingHorizon
@@ -108,7 +109,7 @@ def _results(
 ) -> list[EpisodeResult]:
     observations, actions = np.stack(trace.observations, axis=1), np.stack(trace.actions, axis=1)
     lengths = np.sum(trace.running, axis=0)
-    modes, scores = env.mode(), env.score()
+    modes, scores, asked = env.mode(), env.score(), verdicts(env, len(rows))
     return [
         _result(
             env,
@@ -116,6 +117,7 @@ def _results(
             observations[i, : lengths[i] + 1],
             actions[i, : lengths[i]],
             success=bool(success[i]),
+            asked=asked[i],
             mode=int(modes[i]),
             score=float(scores[i]),
             latencies_ms=trace.latencies[i],
@@ -133,6 +135,7 @@ def _result(
     actions: Float[Array, "t a"],
     *,
     success: bool,
+    asked: tuple[bool | None, bool | None],
     mode: int,
     score: float,
     latencies_ms: list[float],
@@ -159,6 +162,8 @@ def _result(
         latency_ms=float(np.mean(latencies_ms)),
         experts=tuple(experts),
         path=path,
+        solved=asked[0],
+        reached=asked[1],
     )
 
 

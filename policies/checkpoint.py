@@ -10,18 +10,21 @@ from typing import Any
 
 from stillhand.core import checkpoint
 from stillhand.core.construct import allow, construct
-from stillhand.core.diffusion import samplers, schedule
+from stillhand.core.diffusion import decoding, discrete, discrete_guidance, samplers, schedule
 from stillhand.core.nets.experts import MixtureHead
 from stillhand.core.nets.mlp import DenoisingMLP, MLPTrunk
+from stillhand.core.nets.tokens import TokenTransformer
 from stillhand.core.nets.transformer import DenoisingTransformer, TransformerTrunk
 from stillhand.core.nets.unet1d import UNet1d
 from stillhand.datasets.schema import Spec
+from stillhand.policies import tokenizers
 from stillhand.policies.base import Border, ChunkPolicy
 from stillhand.policies.encoders import StateEncoder
 from stillhand.policies.mixture import MixturePolicy
 from stillhand.policies.one_step import OneStepPolicy
 from stillhand.policies.regression import RegressionPolicy
 from stillhand.policies.teacher import DiffusionPolicy
+from stillhand.policies.tokens import TokenPolicy
 
 ALLOWED = allow(
     [
@@ -30,6 +33,7 @@ ALLOWED = allow(
         OneStepPolicy,
         RegressionPolicy,
         MixturePolicy,
+        TokenPolicy,
         StateEncoder,
         schedule.LogNormal,
         schedule.Karras,
@@ -37,11 +41,27 @@ ALLOWED = allow(
         samplers.euler,
         samplers.heun,
         samplers.dpmpp_2m,
+        tokenizers.ChunkTokens,
+        tokenizers.uniform,
+        tokenizers.quantiles,
+        decoding.Decoding,
+        decoding.Leap,
+        decoding.FirstHitting,
+        decoding.Confident,
+        discrete.Linear,
+        discrete.Cosine,
+        discrete_guidance.Constant,
+        discrete_guidance.Ramp,
+        discrete_guidance.Interval,
+        discrete_guidance.normalised,
+        discrete_guidance.unlocking,
+        discrete_guidance.simple,
         DenoisingMLP,
         DenoisingTransformer,
         MLPTrunk,
         TransformerTrunk,
         UNet1d,
+        TokenTransformer,
         MixtureHead,
     ]
 )

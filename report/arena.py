@@ -30,7 +30,8 @@ def arena_of(task: str, modes: int, paths: Sequence[Float[Array, "_ 2"]]) -> Are
         paths: Positions of demonstrations and successful rollouts.
     """
     drawn = {"avoiding": avoiding_arena, "push": push_arena}
-    return drawn[task]() if task in drawn else framed(modes, paths)
+    table = task.removesuffix("-goals")  # the same table, asked for a goal
+    return drawn[table]() if table in drawn else framed(modes, paths)
 
 
 def framed(modes: int, paths: Sequence[Float[Array, "_ 2"]]) -> Arena:

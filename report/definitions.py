@@ -68,6 +68,13 @@ SCORE = (
     "targets occupied at the end. D4RL's tasks: their normalized score / 100, or the return of mazes.",
 )
 
+GOAL = (
+    "Solved, at goal",
+    "The task asks for a goal, a set of modes, and success needs it. Solved: rollouts that met the task's "
+    "own criterion, whatever the goal. Of these at goal: the share of solved rollouts in one of its modes. "
+    "Start and goal come from one seed, so mode entropy is within the goal: 1 all its modes equally often.",
+)
+
 IMAGE_DEFINITIONS = (
     (
         "Distance (FD)",

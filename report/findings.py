@@ -115,7 +115,7 @@ def _record(row: Row, name: bool = True) -> str:
 
 def _diversity(row: Row, teacher: Row, modes: int) -> str:
     if row["mode_entropy"] is None:
-        return "The task has one mode"
+        return "A goal leaves one mode" if modes > 1 else "The task has one mode"
     return (
         f"Conditional mode entropy {row['mode_entropy']:.2f} against {teacher['mode_entropy']:.2f}, "
         f"{row['modes_reached']} against {teacher['modes_reached']} of {modes} modes"

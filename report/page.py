@@ -28,9 +28,10 @@ from stillhand.datasets.schema import Array
 from stillhand.report import figures
 from stillhand.report.arena import arena_of
 from stillhand.report.contents import Contents, load_contents
-from stillhand.report.definitions import COLUMNS, DEFINITIONS, SCORE
+from stillhand.report.definitions import COLUMNS, DEFINITIONS, GOAL, SCORE
 from stillhand.report.films import Films
 from stillhand.report.findings import findings, headline, percent, pick_student, points, title
+from stillhand.report.goals import asked, choices
 from stillhand.report.image_part import image_part
 from stillhand.report.maps import Arena, Map, pad_paths, trajectories
 from stillhand.report.mixture_map import mixture_map
@@ -182,7 +183,7 @@ def rollout_part(
         "findings": findings(summary, student, differences_from(run, student) if student else {}),
         "student": student,
         "columns": COLUMNS,
-        "definitions": (*DEFINITIONS, SCORE) if run.scored else DEFINITIONS,
+        "definitions": (*DEFINITIONS, *([SCORE] if run.scored else []), *([GOAL] if asked(run) else [])),
         "pictures": pictures,
         "video": clip,
         "films": films.shown if films else (),
@@ -199,7 +200,7 @@ def _pictures(run: Run, summary: dict[str, Any], demonstrations: Demonstrations)
     return {
         "legend": "" if arena is None else arena.legend,
         "trajectories": None if arena is None else trajectories(panels(run, rows, demonstrations), arena),
-        "success": (figures.success if run.modes == 1 else figures.success_and_diversity)(
+        "success": (figures.success if choices(run) == 1 else figures.success_and_diversity)(
             rows, run.reference
         ),
         "mixtures": [(name, mixture_map(m, arena, name)) for name, m in run.mixtures.items() if arena],

@@ -34,12 +34,19 @@ from stillhand.report.records import (
 SHARED = (
     "task",
     "modes",
+    "goals",
     "position_columns",
     "dataset",
     "action_horizon",
 )  # fields of the card that all controllers of a run agree in
 # Fields that older cards lack; all of those are of `avoiding`.
-LATER = {"baseline_of": None, "train_wall_seconds": None, "modes": 24, "position_columns": [2, 4]}
+LATER = {
+    "baseline_of": None,
+    "train_wall_seconds": None,
+    "modes": 24,
+    "position_columns": [2, 4],
+    "goals": [],
+}
 METRICS = ("steps", "duration_s", "path_length_m", "jerk_m_s3", "boundary_jump", "latency_ms")
 
 
@@ -49,7 +56,8 @@ class Card:
 
     `config` and `training_commit` belong to its training, `rollout` and `commit` to its rollouts; `dataset`
     is the fingerprint of what it learnt from. `position_columns` are the first and the one behind the last
-    column of an observation that hold the position in the plane; empty for a task without one.
+    column of an observation that hold the position in the plane; empty for a task without one. `goals` are
+    the goal of every mode, where a task is asked for one; else empty.
     """
 
     name: str
@@ -69,6 +77,7 @@ class Card:
     device: str | None
     task: str
     modes: int
+    goals: Sequence[int]
     position_columns: Sequence[int]
     seed: int
     baseline_of: str | None
@@ -221,7 +230,7 @@ def _read_card(path: Path) -> Card:
         **dict.fromkeys(("calls", "parameters", "action_horizon", "seed", "modes"), WHOLE),
         **dict.fromkeys(("train_seconds", "train_wall_seconds"), NUMBER + NULL),
         **dict.fromkeys(("config", "rollout"), OBJECT),
-        "position_columns": LIST,
+        **dict.fromkeys(("position_columns", "goals"), LIST),
         "baseline_of": TEXT + NULL,
     }
     record = {**LATER, **record}

@@ -27,6 +27,7 @@ from stillhand.envs.metrics import (
 from stillhand.report.contents import Contents, load_contents
 from stillhand.report.domains import domains
 from stillhand.report.generated import Generated, Generator
+from stillhand.report.goals import asked, choice, choices, met
 from stillhand.report.records import RunError
 from stillhand.report.results import METRICS, Card, Controller, Run
 
@@ -84,6 +85,8 @@ def summarize_run(run: Run) -> dict[str, Any]:
         "dataset": cards[0].dataset,
         "action_horizon": cards[0].action_horizon,
         "scored": run.scored,
+        "asked": asked(run),
+        "choices": choices(run),
     }
 
 
@@ -101,7 +104,7 @@ def _without_rollouts(generated: Generated) -> dict[str, Any]:
         "training_commit": _common(generator.training_commit for generator in made),
         "dataset": made[0].dataset,
         "action_horizon": None,
-        "scored": None,
+        **dict.fromkeys(("scored", "asked", "choices")),
     }
 
 
@@ -185,8 +188,8 @@ def _row(run: Run, controller: Controller) -> dict[str, Any]:
         "parameters": card.parameters,
         "success": {"k": k, "n": n, "low": low, "high": high},
         "paired_vs_teacher": dict(zip(("difference", "low", "high"), difference, strict=True)),
-        "mode_entropy": conditional_entropy(controller.start, mode, success, run.modes)
-        if run.modes > 1
+        "mode_entropy": conditional_entropy(controller.start, choice(controller), success, choices(run))
+        if choices(run) > 1
         else None,
         "modes_reached": modes_reached(mode, success),
         "latency_ms": {"p50": timing.p50 if timing else None, "p99": timing.p99 if timing else None},
@@ -202,6 +205,7 @@ def _row(run: Run, controller: Controller) -> dict[str, Any]:
         "train_wall_seconds": card.train_wall_seconds,
         "noise": noise_of(card),
         "score": float(controller.score.mean()),
+        **met(run, controller),
     }
 
 

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
+from stillhand.datasets.schema import Array
 from stillhand.envs.metrics import (
     clustered_difference,
     clustered_mean,
@@ -20,6 +22,7 @@ from stillhand.envs.metrics import (
     modes_reached,
     wilson,
 )
+from stillhand.report.goals import asked, choice, choices, solved
 from stillhand.report.results import SHARED, Card, Controller, Run
 from stillhand.report.summary import commits
 
@@ -30,6 +33,8 @@ SEED_RANGE = ("seed_low", "seed_high")
 COLUMNS = (
     ("success", "success %", 100.0),
     ("paired_difference", "minus teacher, points", 100.0),
+    ("solved", "solved %", 100.0),
+    ("goal_reached", "of these at goal %", 100.0),
     ("score", "score", 1.0),
     ("score_difference", "score minus teacher", 1.0),
     ("mode_entropy", "entropy given start", 1.0),
@@ -45,7 +50,8 @@ COLUMNS = (
 )
 TEACHERS = ("teacher-10", "teacher-100")
 # Their low and high are an interval; those of the other metrics are the range over seeds.
-ESTIMATES = ("success", "paired_difference", "score", "score_difference", "mode_entropy")
+RATES = ("success", "solved", "goal_reached")
+ESTIMATES = (*RATES, "paired_difference", "score", "score_difference", "mode_entropy")
 
 
 def rows_of(runs: Sequence[Run]) -> list[Row]:
@@ -95,7 +101,8 @@ def _controller_rows(runs: Sequence[Run], name: str) -> list[Row]:
         **_latencies(runs, name),
     }
     estimates = {
-        **_rollout_estimates(controllers, references, runs[0].modes),
+        **_rollout_estimates(controllers, references, choices(runs[0])),
+        **(_goals(controllers) if asked(runs[0]) else {}),
         **(_scores(controllers, references) if runs[0].scored else {}),
         **{metric: _spread(known) for metric, values in ranges.items() if (known := _all_known(values))},
     }
@@ -123,13 +130,11 @@ def _rollout_estimates(
     reference = np.concatenate([c.success for c in references])
     starts = np.concatenate([c.start for c in controllers])  # the same in every seed: the ledger's
     reached = [modes_reached(c.mode, c.success) for c in controllers]
-    rates = [float(c.success.mean()) for c in controllers]
     over = [float(c.success.mean() - r.success.mean()) for c, r in zip(controllers, references, strict=True)]
     n = len(success)
-    total = (float(success.mean()), *wilson(int(success.sum()), n))
     diverse = {} if modes == 1 else _diversity(controllers, modes)
     return {
-        "success": (_interval(total, n), _range(rates)),
+        "success": _counted([c.success for c in controllers]),
         "paired_difference": (
             _interval(clustered_difference(success, reference, starts), n),
             _range(over),
@@ -140,10 +145,25 @@ def _rollout_estimates(
 
 
 def _diversity(controllers: Sequence[Controller], modes: int) -> dict[str, Estimated]:
-    entropy = np.stack([entropy_per_start(c.start, c.mode, c.success, modes) for c in controllers])
+    entropy = np.stack([entropy_per_start(c.start, choice(c), c.success, modes) for c in controllers])
     even = clustered_mean(entropy.mean(axis=0), np.arange(entropy.shape[1]))
     n = sum(len(c.results) for c in controllers)
     return {"mode_entropy": (_interval(even, n), _range(entropy.mean(axis=1).tolist()))}
+
+
+def _goals(controllers: Sequence[Controller]) -> dict[str, Estimated]:
+    """Solved episodes, and which of these reached their goal, where every seed solved some."""
+    tried = {"solved": [solved(c) for c in controllers]}
+    if all(over.any() for over in tried["solved"]):
+        tried["goal_reached"] = [c.success[solved(c)] for c in controllers]
+    return {metric: _counted(hits) for metric, hits in tried.items()}
+
+
+def _counted(hits: Sequence[Bool[Array, " _"]]) -> Estimated:
+    """A rate over all seeds with Wilson's interval, and the single seeds' range."""
+    every = np.concatenate(hits)
+    total = (float(every.mean()), *wilson(int(every.sum()), len(every)))
+    return _interval(total, len(every)), _range([float(one.mean()) for one in hits])
 
 
 def _scores(controllers: Sequence[Controller], references: Sequence[Controller]) -> dict[str, Estimated]:
@@ -231,7 +251,7 @@ def _decimals(places: int, sign: str = "") -> Callable[[float], str]:
 
 
 FORMATS: dict[str, Callable[[float], str]] = {
-    "success": _decimals(1),
+    **dict.fromkeys(RATES, _decimals(1)),
     "paired_difference": _decimals(1, "+"),
     "score": _decimals(3),
     "score_difference": _decimals(3, "+"),

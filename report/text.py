@@ -23,10 +23,12 @@ def controllers_text(summary: Mapping[str, Any]) -> str:
     rows = summary["controllers"]
     teachers = list(dict.fromkeys(name for row in rows for name in row["speedup_p50"]))
     score = ["score"] if summary["scored"] else []
-    lines = [[*HEAD, *score, *(f"{name} takes" for name in teachers)]]
+    goal = ["solved", "of these at goal"] if summary["asked"] else []
+    lines = [[*HEAD, *score, *goal, *(f"{name} takes" for name in teachers)]]
     for row in rows:
         scores = [f"{row['score']:.3f}"] if summary["scored"] else []
-        lines.append([*_cells(row, summary), *scores, *(_factor(row, name) for name in teachers)])
+        met = [_met(row[name]) for name in ("solved", "goal_reached")] if goal else []
+        lines.append([*_cells(row, summary), *scores, *met, *(_factor(row, name) for name in teachers)])
     return _table(lines)
 
 
@@ -78,6 +80,10 @@ def _cells(row: Row, summary: Mapping[str, Any]) -> list[str]:
         str(row["calls"]),
         *("-" if latency[p] is None else f"{latency[p]:.2f}" for p in ("p50", "p99")),
     ]
+
+
+def _met(rate: Row | None) -> str:
+    return "-" if rate is None else percent(rate["k"] / rate["n"])
 
 
 def _factor(row: Row, teacher: str) -> str:

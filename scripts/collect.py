@@ -44,6 +44,7 @@ def main(config: DictConfig) -> None:
 
     from stillhand.datasets.episodes import EpisodeStore
     from stillhand.datasets.layout import state_fields
+    from stillhand.envs.goals import goals_of, labelled
     from stillhand.envs.record import checked_noise, keep
     from stillhand.scripts.tasks import expert_of, simulator
     from stillhand.scripts.workers import takes
@@ -67,6 +68,7 @@ def main(config: DictConfig) -> None:
         "seed": settings["seed"],
         "noise": task["noise"],
         "noise_recorded": task["noise_recorded"],
+        **({"goals": goals} if (goals := goals_of(env)) else {}),
         "versions": versions(),
         "commit": commit(),
     }
@@ -74,7 +76,7 @@ def main(config: DictConfig) -> None:
     # Written under another name: a store that is there is whole.
     draft = path.with_name(f".{path.name}.writing")
     shutil.rmtree(draft, ignore_errors=True)
-    EpisodeStore.create(draft, env.spec, fields, origin).append_many(recording.episodes)
+    EpisodeStore.create(draft, env.spec, fields, origin).append_many(labelled(env, recording.episodes))
     draft.rename(path)
     print(
         f"recorded {len(recording.episodes)} episodes in {path}, executed noise {task['noise']}; "

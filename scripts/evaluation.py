@@ -13,6 +13,7 @@ from stillhand.core.checkpoint import Card, write_text
 from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
+from stillhand.envs.goals import goals_of
 from stillhand.envs.ledger import FIELDS, Ledger, Row
 from stillhand.envs.results import EpisodeResult, read_results, write_results
 from stillhand.envs.rollout import rollout
@@ -21,7 +22,8 @@ from stillhand.policies.base import ChunkPolicy
 from stillhand.policies.mixture import MixturePolicy
 from stillhand.policies.one_step import OneStepPolicy, checked_scale
 from stillhand.policies.teacher import DiffusionPolicy
-from stillhand.scripts import entries
+from stillhand.policies.tokens import TokenPolicy
+from stillhand.scripts import decodings, entries
 from stillhand.scripts.mixture_map import write_map
 from stillhand.scripts.stage import versions
 from stillhand.scripts.workers import Workers
@@ -120,7 +122,9 @@ def evaluate(controller: Controller, env: PositionEnv, plan: Plan, run: Path, pl
     if isinstance(controller.policy, MixturePolicy) and isinstance(env, Avoiding):
         write_map(controller.policy, run / "mixtures" / f"{controller.name}.npz")
     won = sum(result.success for result in results)
-    print(f"{controller.name}: {won}/{len(results)} succeed")
+    solved = sum(bool(result.solved) for result in results)
+    aside = f" of {solved} that solve the task" if goals_of(env) else ""
+    print(f"{controller.name}: {won}/{len(results)} succeed{aside}")
 
 
 def played(controller: Controller, env: PositionEnv, plan: Plan, run: Path) -> bool:
@@ -132,7 +136,8 @@ def played(controller: Controller, env: PositionEnv, plan: Plan, run: Path) -> b
     except (OSError, ValueError):
         return False
     wanted = json.loads(json.dumps(_card(controller, env, plan)))
-    return rows == plan.ledger.rows and {**found, "commit": None} == {**wanted, "commit": None}
+    found = {"goals": [], **found, "commit": None}  # older cards name no goals
+    return rows == plan.ledger.rows and found == {**wanted, "commit": None}
 
 
 def _card(controller: Controller, env: PositionEnv, plan: Plan) -> dict[str, Any]:
@@ -144,6 +149,7 @@ def _card(controller: Controller, env: PositionEnv, plan: Plan) -> dict[str, Any
         **entries.origin(controller.card, controller.entry, controller.policy),
         "task": env.spec.task,
         "modes": env.modes,
+        "goals": goals_of(env),
         "position_columns": [] if columns is None else [columns.start, columns.stop],
         "action_horizon": plan.action_horizon,
         "rollout": _conditions(controller.policy, plan),
@@ -177,6 +183,8 @@ def _resample(policy: ChunkPolicy, where: str, changes: Mapping[str, Any]) -> No
         if set(changes) != {"noise_scale"} or type(changes["noise_scale"]) not in (int, float):
             raise ValueError(f"{where} is {dict(changes)}; a one-step policy takes {{noise_scale: NUMBER}}")
         policy.noise_scale = checked_scale(float(changes["noise_scale"]))
+    elif isinstance(policy, TokenPolicy):
+        policy.decoding = decodings.redecoded(policy.decoding, where, changes, policies.ALLOWED)
     else:
         raise ValueError(f"{where}: {type(policy).__name__} does not sample")
 
@@ -187,4 +195,7 @@ def _sampling(policy: ChunkPolicy) -> dict[str, Any] | None:
         return entries.described(policy.sampling)
     if isinstance(policy, OneStepPolicy):
         return {"noisy": policy.generator.noisy, "noise_scale": policy.noise_scale}
+    if isinstance(policy, TokenPolicy):
+        lost = {"lost": policy.tokens.lost.tolist(), "lost_rms": policy.tokens.rms.tolist()}
+        return {**decodings.described(policy.decoding), **lost}
     return None

@@ -34,8 +34,9 @@ def check_recorded(path: Path, settings: Mapping[str, Any]) -> None:
         "seed": settings["seed"],
         "noise": settings["task"]["noise"],
         "noise_recorded": settings["task"]["noise_recorded"],
+        "goals": settings["task"]["env"].get("goals"),
     }
-    found = {"noise_recorded": False, **store.attributes, "episodes": store.commit().episodes}
+    found = {"noise_recorded": False, "goals": None, **store.attributes, "episodes": store.commit().episodes}
     for name, value in wanted.items():
         if found.get(name) != value:
             raise ValueError(

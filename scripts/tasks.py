@@ -7,6 +7,7 @@ from stillhand.core.construct import allow, construct
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.experts import AvoidingExpert
+from stillhand.envs.goals import GoalConditioned
 from stillhand.envs.gymnasium_tasks import Gymnasium
 from stillhand.envs.metaworld import MetaWorld, MetaWorldExpert
 from stillhand.envs.push import Push
@@ -16,7 +17,7 @@ from stillhand.envs.record import MakeExpert
 from stillhand.envs.robosuite import Robosuite
 from stillhand.envs.robosuite_experts import RobosuiteExpert
 
-SIMULATORS = (Avoiding, Gymnasium, MetaWorld, Push, PushT, Robosuite)
+SIMULATORS = (Avoiding, GoalConditioned, Gymnasium, MetaWorld, Push, PushT, Robosuite)
 EXPERTS = (AvoidingExpert, MetaWorldExpert, PushExpert, RobosuiteExpert)
 ALLOWED = allow([*SIMULATORS, *EXPERTS])
 

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from stillhand.envs.base import PositionEnv
+from stillhand.envs.goals import unasked
 from stillhand.envs.ledger import Ledger, Row
 from stillhand.envs.record import MakeExpert, Noise, Take, play
 from stillhand.envs.results import EpisodeResult
@@ -126,9 +127,9 @@ class Workers:
 def takes(
     task: Mapping[str, Any], env: PositionEnv, count: int, seed: int, noise: Noise
 ) -> Iterator[Callable[[Sequence[int], int], Iterator[Take]]]:
-    """What the task's expert plays for (episodes, attempt): here, or in `count` processes."""
+    """What the task's expert plays for (episodes, attempt), without goals: here, or in `count` processes."""
     if count == 1:
-        yield partial(_takes_here, env, expert_of(task), seed, noise)
+        yield partial(_takes_here, unasked(env), expert_of(task), seed, noise)
         return
     with Workers(task, count, env.capacity) as workers:
         yield lambda numbers, attempt: workers.takes(numbers, seed, noise, attempt)
@@ -160,5 +161,5 @@ def _play(work: Playing) -> list[EpisodeResult]:
 
 
 def _show(work: Showing) -> list[Take]:
-    env, make_expert = _simulator(work.task), expert_of(json.loads(work.task))
+    env, make_expert = unasked(_simulator(work.task)), expert_of(json.loads(work.task))
     return list(play(env, make_expert, work.numbers, work.seed, work.noise, work.attempt))

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from stillhand.core import construct
+from stillhand.envs.goals import GoalConditioned
 from stillhand.images import checkpoint as images
 from stillhand.policies import checkpoint as policies
 from stillhand.scripts import action_table, entries, formats, image_sets, image_table, main, students, tasks
@@ -34,7 +35,7 @@ ALLOWED = {
 }  # fmt: skip
 TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
 METHODS = {
-    "train": ("diffusion", "em", "mip", "regression", "smt"),
+    "train": ("diffusion", "em", "mip", "regression", "smt", "tokens"),
     "distill": ("cd", "dmd", "onedp_d", "onedp_s", "sid", "smd", "vdd"),
 }
 HOME = {
@@ -43,7 +44,7 @@ HOME = {
     "table": "table",
     "format": "inspect",
 }  # else train
-FOR_ACTIONS = {"em", "mip", "regression", "vdd"}
+FOR_ACTIONS = {"em", "mip", "regression", "tokens", "vdd"}
 
 
 def composed(stage: str, overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -252,6 +253,16 @@ def test_generation_starts_every_teacher_from_a_level_of_images(task: str) -> No
     assert {"teacher-35", "teacher-9", "teacher-1"} <= {*teachers}
     assert ("teacher-79" in teachers) == (task == "imagenet64")
     assert {(one["sigma_max"], one["sigma_min"]) for one in teachers.values()} == {(80.0, 0.002)}
+
+
+@pytest.mark.parametrize("task", ["avoiding_side", "avoiding_mode", "push_assignment"])
+def test_a_task_says_how_many_columns_its_goals_take(task: str) -> None:
+    data = composed("train", (f"task={task}", "method=tokens"))
+    env = tasks.simulator(data["task"])
+    assert isinstance(env, GoalConditioned)
+    columns, told = env.goal_columns, data["model"]["goal_columns"]
+    assert columns == slice(env.spec.observation_dim - told, env.spec.observation_dim)
+    assert composed("train", ("method=tokens",))["model"]["goal_columns"] == 0
 
 
 def test_controllers_name_methods_that_are_trained() -> None:

@@ -7,7 +7,7 @@ from stillhand.datasets.episodes import Episode
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.experts import AvoidingExpert
-from stillhand.envs.goals import GoalConditioned
+from stillhand.envs.goals import GoalConditioned, goals_of, labelled, unasked, verdicts
 from stillhand.envs.push import Push
 from stillhand.envs.record import record
 
@@ -33,8 +33,12 @@ def test_success_needs_the_goal() -> None:
     assert {*goals.tolist()} == {0, 1}
     right = played(env, [12 * int(goal) for goal in goals], seeds)
     assert right.all() and env.score().all()
+    assert verdicts(env, 12) == [(True, True)] * 12
     wrong = played(env, [12 * (1 - int(goal)) for goal in goals], seeds)
     assert not wrong.any() and not env.score().any() and (env.mode() >= 0).all()
+    assert verdicts(env, 12) == [(True, False)] * 12
+    env.reset(seeds)
+    assert verdicts(env, 12) == [(False, False)] * 12
 
 
 def test_an_observation_ends_with_the_goal_which_is_its_seeds_alone() -> None:
@@ -64,12 +68,24 @@ def test_a_recording_is_labelled_by_its_mode() -> None:
         env.labelled(unknown)
 
 
+def test_demonstrators_play_the_task_itself_and_others_are_left_alone() -> None:
+    plain = Avoiding()
+    asked = GoalConditioned(plain, SIDES)
+    assert unasked(asked) is plain and unasked(plain) is plain
+    assert goals_of(asked) == SIDES and goals_of(plain) == []
+    assert verdicts(plain, 2) == [(None, None)] * 2
+    episodes = record(plain, AvoidingExpert, 2, seed=0).episodes
+    assert labelled(plain, episodes) is episodes
+    assert [one.arrays["observation"].shape[1] for one in labelled(asked, episodes)] == [6, 6]
+
+
 @pytest.mark.parametrize(
     ("goals", "said"),
     [
         ([0, 1], "one for each of 24 modes, got 2"),
         ([0] * 24, "two at least"),
         ([0] * 23 + [2], "without a gap"),
+        ([-1] + [0] * 12 + [1] * 11, "without a gap"),
     ],
 )
 def test_goals_fit_the_modes(goals: list[int], said: str) -> None:

@@ -145,3 +145,32 @@ def test_a_score_of_before_there_were_scores_is_success(tmp_path: Path) -> None:
     old = [{key: value for key, value in row.items() if key != "score"} for row in rows]
     (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
     assert [result.score for result in read_results(tmp_path)] == [1.0, 0.0, 1.0]
+
+
+def test_goals_come_back_and_rows_of_before_goals_are_read(tmp_path: Path) -> None:
+    asked = [replace(r, solved=True, reached=r.success) for r in RESULTS]
+    write_results(tmp_path, asked)
+    assert read_results(tmp_path) == asked
+    path = tmp_path / "episodes.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    old = [{k: v for k, v in row.items() if k not in ("solved", "reached")} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert read_results(tmp_path) == RESULTS
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"reached": 1}, "reached has the wrong type"),
+        ({"solved": "yes"}, "solved has the wrong type"),
+        ({"solved": True, "reached": False}, "success=True is not solved=True and reached=False together"),
+        ({"solved": True}, "solved=True and reached=None together"),
+    ],
+)
+def test_success_is_solved_and_reached(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    write_results(tmp_path, RESULTS)
+    path = tmp_path / "episodes.jsonl"
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(first), **changes}), *others]))
+    with pytest.raises(ValueError, match=says):
+        read_results(tmp_path)

@@ -10,6 +10,7 @@ import pytest
 from stillhand.datasets.schema import Chunk
 from stillhand.envs.avoiding import Avoiding, start_position
 from stillhand.envs.experts import AvoidingExpert
+from stillhand.envs.goals import GoalConditioned
 from stillhand.envs.ledger import Ledger
 from stillhand.envs.results import EpisodeResult
 from stillhand.envs.rollout import rollout
@@ -142,3 +143,24 @@ def test_a_task_without_positions_has_no_path() -> None:
     seen, blind = (rollout(env, Straight(), Ledger.grouped(1, 2), 2)[1] for env in (Avoiding(), Blind()))
     assert blind.path.shape == (seen.steps + 1, 0) and blind.path_length_m is None
     assert same(replace(blind, path=seen.path, path_length_m=seen.path_length_m), seen)
+
+
+def test_asked_for_a_goal_results_say_what_was_solved_and_what_was_reached() -> None:
+    """A way through mode 0, replayed whatever the goal: always solved, a success where it is asked for."""
+    rows = [row for row in LEDGER.rows if row.start < 2]
+    seeds, plain = [row.start_seed for row in rows], Avoiding()
+    expert, seen, actions = AvoidingExpert([0] * len(rows), seeds), plain.reset(seeds), []
+    for _ in range(150):
+        actions.append(expert.act(seen))
+        seen = plain.step(actions[-1]).observation
+    env = GoalConditioned(Avoiding(), [0] * 12 + [1] * 12)
+    replay = Replay(np.stack(actions, 1))
+    results = rollout(env, replay, Ledger(3, tuple(rows)), 150, len(rows))
+    goals = [int(np.argmax(result.initial_state[env.goal_columns])) for result in results]
+    assert [result.solved for result in results] == [True] * 12
+    assert [result.reached for result in results] == [result.success for result in results]
+    assert [result.success for result in results] == [goal == 0 for goal in goals]
+    assert (
+        len({(row.start, goal) for row, goal in zip(rows, goals, strict=True)}) == 2
+    )  # the start's seed decides
+    assert rollout(Avoiding(), replay, Ledger(3, tuple(rows)), 150, len(rows))[0].solved is None

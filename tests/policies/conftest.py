@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from stillhand.core.diffusion import samplers
+from stillhand.core.diffusion.decoding import Decoding, Leap
 from stillhand.core.diffusion.samplers import Sampling
 from stillhand.core.diffusion.schedule import LogNormal
 from stillhand.core.nets.experts import MixtureHead
 from stillhand.core.nets.mlp import DenoisingMLP, MLPTrunk
+from stillhand.core.nets.tokens import TokenTransformer
 from stillhand.datasets.demonstrations import Demonstrations, from_arrays
 from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.schema import Batch, Spec
@@ -22,6 +24,8 @@ from stillhand.policies.mixture import MixturePolicy
 from stillhand.policies.one_step import OneStepPolicy
 from stillhand.policies.regression import RegressionPolicy
 from stillhand.policies.teacher import DiffusionPolicy
+from stillhand.policies.tokenizers import ChunkTokens, uniform
+from stillhand.policies.tokens import TokenPolicy
 
 NET = partial(DenoisingMLP, width=16, blocks=1)
 TRUNK = partial(MLPTrunk, width=16, blocks=1)
@@ -88,6 +92,19 @@ class Toy:
         form = {"sigma_init": sigma_init, "sigma_min": sigma_min, "noisy": noisy}
         return self._ready(OneStepPolicy(border=self.border(**border), net=NET, levels=LogNormal(), **form))
 
+    def tokens(self, **border: Any) -> TokenPolicy:
+        """Laws uneven enough that a little of the observation changes a token."""
+        tokenizer = partial(ChunkTokens, size=64, binning=uniform, precision=0.5, frequencies=4)
+        net = partial(TokenTransformer, width=16, layers=1, heads=2)
+        made: TokenPolicy = self._ready(
+            TokenPolicy(
+                border=self.border(**border), tokenizer=tokenizer, net=net, decoding=Decoding(Leap(3))
+            )
+        )
+        for parameter in made.network.parameters():
+            nn.init.normal_(parameter, std=1.0)
+        return made
+
     def _ready(self, policy: Any) -> Any:
         """Fitted, and with weights away from the zeros that some layers start at."""
         policy.fit(self.demonstrations(policy.border.spec), seed=0)
@@ -106,6 +123,7 @@ class Toy:
             "one_step": self.one_step(),
             "consistency": self.one_step(sigma_min=0.02),
             "without_noise": self.one_step(noisy=False),
+            "tokens": self.tokens(),
         }
 
 

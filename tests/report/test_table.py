@@ -156,7 +156,7 @@ def test_markdown_has_a_line_per_controller_and_a_cell_per_column(runs: list[Run
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert text.startswith("# Title\n\nA note.\n")
     assert len(lines) == 2 + len(runs[0].controllers)
-    assert {line.count("|") for line in lines} == {len(COLUMNS) - 2 + 3}  # no score beside success
+    assert {line.count("|") for line in lines} == {len(COLUMNS) - 4 + 3}  # no score or goal beside success
     assert "| bc | 0, 1 | 100.0 (92.6 to 100.0) |" in text
     success = "79.2 (65.7 to 88.3; seeds 66.7 to 91.7)"
     assert f"| vdd | 0, 1 | {success} | -8.3 (-220.1 to +203.4; seeds -20.8 to +4.2) |" in text

@@ -34,6 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any],
     vdd = ("method=vdd", "distillation.warmup_steps=10", "training.restarts=[10]")
     trainings = [
         *(("train", f"method={method}") for method in ("diffusion", "regression", "mip", "em")),
+        ("train", "method=tokens", "model.net.width=32", "model.net.layers=1"),
         ("train", "method=smt", "scratch.turns.warmup_steps=8", "scratch.turns.lead_steps=4"),
         ("distill", *vdd),
         *(("distill", f"method={method}") for method in ("sid", "smd", "dmd", "onedp_d", "cd")),

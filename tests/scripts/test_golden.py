@@ -15,7 +15,20 @@ from pathlib import Path
 import pytest
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-METHODS = ("diffusion", "regression", "mip", "em", "vdd", "smt", "sid", "smd", "dmd", "onedp_d", "cd")
+METHODS = (
+    "diffusion",
+    "regression",
+    "mip",
+    "em",
+    "tokens",
+    "vdd",
+    "smt",
+    "sid",
+    "smd",
+    "dmd",
+    "onedp_d",
+    "cd",
+)
 
 
 @pytest.mark.parametrize("method", METHODS)

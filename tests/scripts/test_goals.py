@@ -1,0 +1,139 @@
+"""A task asked for a goal through all stages: recorded without, trained, guided, played and reported."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stillhand.datasets.episodes import EpisodeStore
+from stillhand.envs.results import read_results
+
+TASK = "task=avoiding_side"
+TINY = (
+    "method=tokens",
+    "batch_size=64",
+    "model.net.width=16",
+    "model.net.layers=1",
+    "model.net.heads=2",
+    "training.steps=20",
+    "training.warmup_steps=5",
+)
+PLAY = ("controllers=guidance_table", "only=[tokens,tokens-w3]", "starts=3", "rollouts=2", "latency_calls=2")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any]) -> Path:
+    """A folder with demonstrations, a policy of tokens trained for 20 steps, and its rollouts. Read only."""
+    home = tmp_path_factory.mktemp("goals")
+    for words in (
+        ("collect", f"data={home / 'd.zarr'}", "episodes=24", "seed=5"),
+        ("train", f"data={home / 'd.zarr'}", f"run={home}", *TINY),
+        ("rollout", f"run={home}", *PLAY),
+    ):
+        done = stage(words[0], TASK, *words[1:])
+        assert done.code == 0, done.err
+    return home
+
+
+def test_recordings_are_the_tasks_own_with_the_goal_of_their_mode(home: Path, tiny_store: Path) -> None:
+    store = EpisodeStore.open(home / "d.zarr")
+    told, plain = store.load(), EpisodeStore.open(tiny_store).load()
+    np.testing.assert_array_equal(told.observation[:, :4], plain.observation)
+    np.testing.assert_array_equal(told.action, plain.action)
+    goals = told.observation[told.episode_ends - 1, 4:]
+    np.testing.assert_array_equal(goals, np.eye(2)[told.modes // 12])
+    assert store.attributes["goals"] == [0] * 12 + [1] * 12 and told.spec.task == "avoiding-goals"
+
+
+def test_two_workers_record_and_play_what_one_does(
+    home: Path, stage: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = stage("collect", TASK, f"data={tmp_path / 'd.zarr'}", "episodes=24", "seed=5", "workers=2")
+    assert done.code == 0, done.err
+    own = EpisodeStore.open(home / "d.zarr").fingerprint
+    assert EpisodeStore.open(tmp_path / "d.zarr").fingerprint == own
+    (tmp_path / "tokens").symlink_to(home / "tokens")
+    words = ("workers=2", *PLAY, "latency_calls=0", "only=[tokens-w3]")
+    done = stage("rollout", TASK, f"run={tmp_path}", *words)
+    assert done.code == 0, done.err
+    here, there = (read_results(folder / "rollouts" / "tokens-w3") for folder in (home, tmp_path))
+    assert [(r.steps, r.mode, r.solved, r.reached) for r in here] == [
+        (r.steps, r.mode, r.solved, r.reached) for r in there
+    ]
+
+
+def test_cards_say_goals_calls_decoding_and_what_tokens_lose(home: Path) -> None:
+    cards = {
+        name: json.loads((home / "rollouts" / name / "controller.json").read_text())
+        for name in ("tokens", "tokens-w3")
+    }
+    for card in cards.values():
+        assert card["goals"] == [0] * 12 + [1] * 12 and card["calls"] == 8
+        lost = card["rollout"]["sampling"]
+        assert 0 < max(lost["lost_rms"]) < max(lost["lost"]) < 0.2
+    weights = {name: card["rollout"]["sampling"]["weight"] for name, card in cards.items()}
+    assert weights == {
+        "tokens": {"kind": "Constant", "weight": 1.0},
+        "tokens-w3": {"kind": "Constant", "weight": 3.0},
+    }
+
+
+def test_results_and_report_tell_solved_from_success(
+    home: Path, stage: Callable[..., Any], tmp_path: Path
+) -> None:
+    results = read_results(home / "rollouts" / "tokens")
+    assert all(r.solved is not None and r.success == (r.solved and r.reached) for r in results)
+    words = ("reference=tokens", "student=tokens-w3", "video=false")
+    done = stage("report", TASK, f"run={home}", f"data={home / 'd.zarr'}", *words)
+    assert done.code == 0, done.err
+    assert "of these at goal" in done.out
+    assert "Of these at goal" in (home / "report.html").read_text()
+    row = json.loads((home / "report.json").read_text())["controllers"][0]
+    assert row["solved"]["n"] == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["model.tokenizer.size=8"], ("8 bins lose", "action number", "more than precision=0.2")),
+        (["model.tokenizer.size=1"], ("size >= 2", "1")),
+        (["model.tokenizer.frequencies=9"], ("frequencies must lie in 1..8", "9")),
+        (["model.goal_columns=6"], ("goal_columns must lie in 0..5", "6")),
+        (["model.goal_columns=3"], ("the last 3 numbers of an observation are the goal",)),
+        (["model.decoding.weight.weight=-1"], ("finite and at least 0", "-1")),
+        (["model.decoding.weight.weight=inf"], ("finite and at least 0", "inf")),
+        (["model.decoding.way.steps=0"], ("at least one step", "0")),
+        (["model.tokenizer.binning._target_=os.system"], ("'os.system'", "allow-list")),
+    ],
+)
+def test_train_refuses(
+    words: list[str], says: tuple[str, ...], home: Path, refused: Callable[..., None], tmp_path: Path
+) -> None:
+    refused("train", TASK, f"data={home / 'd.zarr'}", f"out={tmp_path / 'out'}", *TINY, *words, says=says)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["+controllers.tokens.sampling.steps=4"], ("controllers.tokens.sampling", "'steps'", "'way'")),
+        (["controllers.tokens-w3.sampling.weight.weight=-2"], ("tokens-w3.sampling", "at least 0", "-2")),
+        (["controllers.tokens-w3.sampling.weight.weight=nan"], ("tokens-w3.sampling", "at least 0", "nan")),
+        (["controllers.tokens-w3.sampling.weight=3"], ("tokens-w3.sampling", "weight must be", "3")),
+        (["task.env.goals=[0,1]"], ("one for each of 24 modes, got 2",)),
+        (["task=avoiding_mode"], ("a policy for", "observation_dim=6", "observation_dim=28")),
+    ],
+)
+def test_rollout_refuses(
+    words: list[str], says: tuple[str, ...], home: Path, refused: Callable[..., None], tmp_path: Path
+) -> None:
+    (tmp_path / "tokens").symlink_to(home / "tokens")
+    task = () if words[0].startswith("task=") else (TASK,)
+    refused("rollout", *task, f"run={tmp_path}", *PLAY, *words, says=says)
+
+
+def test_collect_refuses_goals_that_do_not_fit(refused: Callable[..., None], tmp_path: Path) -> None:
+    odd = "task.env.goals=[" + ",".join(["0"] * 23 + ["7"]) + "]"
+    refused("collect", TASK, f"data={tmp_path / 'd.zarr'}", odd, says=("without a gap", "[0, 7]"))
