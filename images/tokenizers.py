@@ -22,7 +22,10 @@ from stillhand.datasets.pixels import ImageSpec
 class Tokenizer(Protocol):
     """Pixels to tokens and back."""
 
-    spec: ImageSpec
+    @property
+    def spec(self) -> ImageSpec:
+        """The images it is for."""
+        ...
 
     @property
     def places(self) -> int:

@@ -94,11 +94,11 @@ def _rows(name: str, cell: Cell | None, draws: Sequence[Generated]) -> Iterator[
 
 
 def _values(one: Generator) -> dict[str, float]:
-    return {**one.scores, "calls": one.calls, "cpu_ms_per_image": one.generation.cpu_ms_per_image}
+    return {**one.scores, "calls": float(one.calls), "cpu_ms_per_image": one.generation.cpu_ms_per_image}
 
 
 def _row(name: str, cell: Cell | None, metric: str, values: Sequence[float], n: int) -> Row:
-    where = {"weight": None, "rule": OPEN, "schedule": OPEN}
+    where: Row = {"weight": None, "rule": OPEN, "schedule": OPEN}
     if cell is not None:
         where = {"weight": cell.weight, "rule": cell.rule, "schedule": cell.schedule}
     spread = {"value": float(np.mean(values)), "low": float(min(values)), "high": float(max(values))}
@@ -121,12 +121,16 @@ def markdown(title: str, metric: str, rows: Sequence[Row], notes: Sequence[str])
     head = ["generator", "rule", "schedule", "w", *labels]
     lines = [f"# {title}", "", *notes, "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name in dict.fromkeys(row["name"] for row in rows):
-        row = found[name, "fd"]
-        own = ["masked tokens", row["rule"], row["schedule"], f"{row['weight']:g}"]
-        first = [name, OPEN, OPEN, OPEN] if row["weight"] is None else own
+        first = _first(found[name, "fd"])
         scores = [_cell(found.get((name, key)), places) for key, _, places in COLUMNS]
         lines.append(f"| {' | '.join([*first, *scores])} |")
     return "\n".join(lines) + "\n"
+
+
+def _first(row: Row) -> list[str]:
+    if row["weight"] is None:
+        return [row["name"], OPEN, OPEN, OPEN]
+    return ["masked tokens", row["rule"], row["schedule"], f"{row['weight']:g}"]
 
 
 def _cell(row: Row | None, places: int) -> str:
@@ -164,7 +168,8 @@ def _labels() -> Iterator[tuple[str, str]]:
 def _panel(axes: Axes, rows: Sequence[Row]) -> None:
     guided = [row for row in rows if row["weight"] not in (None, 1.0)]
     start = [row for row in rows if row["weight"] == 1.0]
-    shades = dict(zip(dict.fromkeys(row["schedule"] for row in guided), colours(8)[::3], strict=False))
+    schedules = [*dict.fromkeys(row["schedule"] for row in guided)]
+    shades = dict(zip(schedules, colours(len(schedules)), strict=True))
     for rule, schedule in dict.fromkeys((row["rule"], row["schedule"]) for row in guided):
         own = [row for row in guided if (row["rule"], row["schedule"]) == (rule, schedule)]
         line = sorted([*start, *own], key=lambda row: row["weight"])

@@ -104,7 +104,7 @@ def check(settings: dict[str, Any], root: Path) -> None:
 def grid_of(table: Mapping[str, Any]) -> list[Cell]:
     """The table's cells."""
     own = table["guidance"]
-    return guidance.cells(own["weights"], [*own["rules"]], [*own["schedules"]])
+    return guidance.cells([float(weight) for weight in own["weights"]], [*own["rules"]], [*own["schedules"]])
 
 
 def draw_of(root: Path, seed: int) -> Path:
@@ -178,7 +178,8 @@ def revealing(
 def shares_revealed(model: TokenImages, pages: int) -> list[float]:
     """Mean share of revealed tokens before every step of the model's decoding, and 1 after the last."""
     labels = torch.arange(pages) % model.spec.classes
-    laws, mask, shares = model.laws(labels), model.tokenizer.size, []
+    laws, mask = model.laws(labels), model.tokenizer.size
+    shares: list[float] = []
 
     def seen(x: Tensor, guided: bool) -> tuple[Tensor, Tensor]:
         shares.append(float((x != mask).float().mean()))

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from stillhand.core.checkpoint import Card, Checkpoint
-from stillhand.datasets.pixels import Images
+from stillhand.datasets.pixels import Images, ImageSpec
 from stillhand.images import checkpoint
 from stillhand.images.base import ImageModel
 from stillhand.images.tokens import TokenImages
 from stillhand.images.vq import VectorTokenizer
-from stillhand.scripts.teachers import check_data
 
 OF_TOKENS = f"{TokenImages.__module__}.{TokenImages.__qualname__}"
 
@@ -43,13 +42,17 @@ def tokenized(config: Mapping[str, Any], train: Images) -> tuple[dict[str, Any],
         )
     if place is None:
         return model, None
-    found = _trained(Path(place), train)[1]
-    check_data(found, {"dataset": {"fingerprint": train.fingerprint}})
+    found = _trained(Path(place), train.spec)[1]
+    if (learnt := found.card["dataset"]["fingerprint"]) != train.fingerprint:
+        raise ValueError(
+            f"{found.folder}: this tokenizer learnt from images with the fingerprint {learnt}, but those "
+            f"of this run have {train.fingerprint}"
+        )
     return {**model, "tokenizer": {**found.card["images"], "_partial_": True}}, found
 
 
-def _trained(folder: Path, train: Images | None) -> tuple[VectorTokenizer, Checkpoint]:
-    model, found = checkpoint.load(folder, train and train.spec)
+def _trained(folder: Path, spec: ImageSpec | None) -> tuple[VectorTokenizer, Checkpoint]:
+    model, found = checkpoint.load(folder, spec)
     if not isinstance(model, VectorTokenizer):
         raise ValueError(f"tokenizer={folder} is a {type(model).__name__}, expected a run of method=vq")
     return model, found

@@ -10,18 +10,19 @@ from stillhand.report import guidance
 from stillhand.report.generated import Generated, Generation, load_generated
 from stillhand.report.guidance import Cell
 
-GRID = guidance.cells([1, 1.5, 3], ["normalised", "unlocking"], ["constant", "ramp"])
+GRID = guidance.cells([1.0, 1.5, 3.0], ["normalised", "unlocking"], ["constant", "ramp"])
 
 
 def test_cells_are_all_combinations_and_one_without_guidance() -> None:
     names = [cell.name for cell in GRID]
     assert names[:3] == ["w1", "normalised-constant-w1_5", "normalised-constant-w3"]
     assert len(names) == len({*names}) == 1 + 2 * 2 * 2
-    assert Cell(2.0, "unlocking", "ramp") in guidance.cells([2, 1], ["unlocking"], ["ramp"])
+    assert Cell(2.0, "unlocking", "ramp") in guidance.cells([2.0, 1.0], ["unlocking"], ["ramp"])
 
 
 @pytest.mark.parametrize(
-    ("weights", "rules"), [([2, 3], ["simple"]), ([1, 2, 2], ["simple"]), ([], ["simple"]), ([1, 2], [])]
+    ("weights", "rules"),
+    [([2.0, 3.0], ["simple"]), ([1.0, 2.0, 2.0], ["simple"]), ([], ["simple"]), ([1.0, 2.0], [])],
 )
 def test_cells_need_a_start_and_no_doubles(weights: list[float], rules: list[str]) -> None:
     with pytest.raises(ValueError, match="different weights with 1 among them, a rule and a schedule"):
@@ -84,5 +85,7 @@ def test_curves_say_in_words_what_is_best(draws: list[Generated]) -> None:
 
 
 def test_revealed_shares_say_how_much_half_way() -> None:
-    picture = guidance.revealed({"slow": [0, 0.25, 1.0], "fast": [0, 0.9, 1.0]}, {"exact": [0, 0.5, 1]})
+    picture = guidance.revealed(
+        {"slow": [0.0, 0.25, 1.0], "fast": [0.0, 0.9, 1.0]}, {"exact": [0.0, 0.5, 1.0]}
+    )
     assert picture.alt == "Share of tokens revealed half way: slow 0.25; fast 0.90"
