@@ -88,7 +88,8 @@ class GreyLevels:
     def decode(self, tokens: Tokens) -> Float[Tensor, "b c y x"]:
         """The level of every token, normalized."""
         check_pages(tokens, self.places, self.size)
-        return (tokens * (2 / (self.levels - 1)) - 1).unflatten(1, self.spec.shape)
+        x: Tensor = tokens * (2 / (self.levels - 1)) - 1
+        return x.view(-1, *self.spec.shape)
 
 
 def check_images(spec: ImageSpec, pixels: UInt8[Tensor, "b c y x"]) -> None:

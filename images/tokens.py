@@ -66,7 +66,7 @@ class TokenImages(ImageGenerator):
             ValueError: It is of other images, of another kind or of another size.
         """
         check_same_set(self.spec, tokenizer.spec)
-        if type(tokenizer) is not type(self.tokenizer):
+        if not isinstance(self.tokenizer, type(tokenizer)):
             own = type(self.tokenizer).__name__
             raise ValueError(f"this model's tokenizer is a {own}, got a {type(tokenizer).__name__}")
         try:

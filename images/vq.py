@@ -52,7 +52,7 @@ class VectorTokenizer(ImageModel):
         decay: float = 0.99,
     ) -> None:
         super().__init__(spec)
-        side = 2 ** len(channels)
+        side: int = 2 ** len(channels)
         if spec.height % side or spec.width % side or not commitment >= 0:
             raise ValueError(
                 f"need image sides divisible by {side} and commitment >= 0, got {spec.height} x {spec.width} "
