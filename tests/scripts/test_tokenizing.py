@@ -44,20 +44,16 @@ def test_it_is_generated_beside_its_floor(
 ) -> None:
     before = snapshot(trained)
     words = ("task=digits", "generators=tokens", f"run={trained}", "n=100")
-    done = stage("generate", *words, f"out={tmp_path / 'one'}")
+    done = stage("generate", *words, f"out={tmp_path}")
     assert done.code == 0, done.err
     assert snapshot(trained) == before
     cards = {
-        name: json.loads((tmp_path / "one/generated" / name / "generator.json").read_text())
+        name: json.loads((tmp_path / "generated" / name / "generator.json").read_text())
         for name in ("vq", "masked", "masked-guided")
     }
     assert [card["calls"] for card in cards.values()] == [1, 16, 32]
     assert cards["vq"]["generation"]["sampling"] is None
     assert cards["masked-guided"]["generation"]["sampling"]["weight"] == {"name": "Constant", "weight": 2.0}
-    again = stage("generate", *words, f"out={tmp_path / 'two'}", "only=[masked]")
-    assert again.code == 0, again.err
-    grids = [(tmp_path / out / "generated/masked/grid.png").read_bytes() for out in ("one", "two")]
-    assert grids[0] == grids[1]
 
 
 def test_grey_levels_need_no_tokenizer(stage: Callable[..., Any], tmp_path: Path) -> None:
