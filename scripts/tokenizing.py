@@ -1,7 +1,7 @@
 """Where a model of image tokens has its tokenizer from: its own description, or a training of `method=vq`.
 
     model.tokenizer: {...}   tokenizer: null     needs no training (grey levels)
-    model.tokenizer: null    tokenizer: FOLDER   its weights and its description come from there
+    no model.tokenizer       tokenizer: FOLDER   its weights and its description come from there
 
 Either way the model's checkpoint holds both, so nothing else is read when images are made.
 """

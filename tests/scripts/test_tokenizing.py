@@ -69,7 +69,7 @@ TRAIN = {
     "no tokenizer": (("tokenizer=RUN/masked_images",), ("is a TokenImages, expected a run of method=vq",)),
     "none": (("tokenizer=null",), ("tokenizer=None and model.tokenizer=None", "expected one of them")),
     "two": (
-        ("model.tokenizer={_target_: stillhand.images.tokenizers.GreyLevels, levels: 3}",),
+        ("+model.tokenizer={_target_: stillhand.images.tokenizers.GreyLevels, levels: 3}",),
         ("expected one of them",),
     ),
     "superfluous": (("method=diffusion", "tokenizer=RUN/vq"), ("ImageDiffusion has no tokens",)),
@@ -79,7 +79,7 @@ TRAIN = {
     "unknown": (("+model.decoding.temperature=1",), ("no parameter ['temperature']",)),
     "steps": (("model.decoding.way.steps=many",), ("steps", "'many'")),
     "levels": (
-        ("tokenizer=null", "model.tokenizer={_target_: stillhand.images.tokenizers.GreyLevels, "
+        ("tokenizer=null", "+model.tokenizer={_target_: stillhand.images.tokenizers.GreyLevels, "
          "_partial_: true, levels: 99}"),
         ("levels must lie in 2..17, got 99",),
     ),
