@@ -45,7 +45,8 @@ class Learner:
     """A model and its optimizer.
 
     Args:
-        model: Trained in place. Buffers (normalizers) are fixed before training starts.
+        model: Trained in place. Buffers are no weights: normalizers are fixed before training starts, a
+            codebook learns by itself.
         settings: Only the optimizer's constants are read here.
     """
 
@@ -127,8 +128,10 @@ class TrainState:
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
-        """Move the average a step towards the model."""
+        """Move the average a step towards the model; buffers are no weights, they are taken over."""
         torch._foreach_lerp_([*self.average.parameters()], self.learner.parameters, 1 - decay)
+        for own, latest in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            own.copy_(latest)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything but the step that a resumed run needs, by name; the average is saved on its own."""

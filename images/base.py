@@ -21,9 +21,11 @@ from stillhand.datasets.pixels import ImageBatch, ImageLoader, Images, ImageSpec
 
 MEASURED_IMAGES = 4096
 
+Noise = Float[Tensor, "b *draw"]
+
 
 class ImageModel(nn.Module, ABC):
-    """A class-conditional generator: a specification, a network, images that are a function of their noise.
+    """What can be trained on a labelled set: a specification, a network, a loss.
 
     Args:
         spec: Name, size and classes of the images.
@@ -32,11 +34,6 @@ class ImageModel(nn.Module, ABC):
     def __init__(self, spec: ImageSpec) -> None:
         super().__init__()
         self.spec = spec
-
-    @property
-    def draw_shape(self) -> tuple[int, int, int]:
-        """(c, y, x): the noise behind one image."""
-        return self.spec.shape
 
     @property
     def cond_shape(self) -> tuple[int, int]:
@@ -55,12 +52,6 @@ class ImageModel(nn.Module, ABC):
     def loss(self, batch: ImageBatch, generator: torch.Generator) -> tuple[Float[Tensor, " b"], Info]:
         """Loss per image, mean over elements; all randomness comes from the generator."""
 
-    @abstractmethod
-    def generate(
-        self, labels: Int64[Tensor, " b"], noise: Float[Tensor, "b c y x"]
-    ) -> Float[Tensor, "b c y x"]:
-        """Standard normal noise to images of the classes asked for, normalized."""
-
     def normalized(self, pixels: UInt8[Tensor, "b c y x"]) -> Float[Tensor, "b c y x"]:
         """Images as the networks see them: black -1, white 1."""
         return pixels.float() * (2 / self.spec.peak) - 1
@@ -75,6 +66,18 @@ class ImageModel(nn.Module, ABC):
     def condition(self, labels: Int64[Tensor, " b"]) -> Float[Tensor, "b 1 classes"]:
         """One-hot classes, one token each."""
         return F.one_hot(labels, self.spec.classes).float().unsqueeze(1)
+
+
+class ImageGenerator(ImageModel):
+    """A class-conditional model whose images are a function of their noise."""
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """The noise behind one image: standard normal (c, y, x), unless a model needs other numbers."""
+        return torch.randn(self.spec.shape, generator=generator, device=generator.device)
+
+    @abstractmethod
+    def generate(self, labels: Int64[Tensor, " b"], noise: Noise) -> Float[Tensor, "b c y x"]:
+        """What `draw` gave for each image, to images of the classes asked for, normalized."""
 
 
 def fit_sigma_data(model: ImageModel, denoiser: Denoiser, images: Images, seed: int) -> None:

@@ -11,13 +11,17 @@ from typing import Any
 
 from stillhand.core import checkpoint
 from stillhand.core.construct import allow, construct
-from stillhand.core.diffusion import samplers, schedule
+from stillhand.core.diffusion import decoding, samplers, schedule
 from stillhand.core.nets.dit import DiT
+from stillhand.core.nets.tokens import TokenTransformer
 from stillhand.core.nets.unet2d import UNet2d
 from stillhand.datasets.pixels import ImageSpec
 from stillhand.images.base import ImageModel
 from stillhand.images.one_step import OneStepImages
 from stillhand.images.teacher import ImageDiffusion
+from stillhand.images.tokenizers import GreyLevels
+from stillhand.images.tokens import TokenImages
+from stillhand.images.vq import VectorTokenizer
 
 ALLOWED = allow(
     [
@@ -31,6 +35,11 @@ ALLOWED = allow(
         samplers.dpmpp_2m,
         UNet2d,
         DiT,
+        TokenImages,
+        TokenTransformer,
+        VectorTokenizer,
+        GreyLevels,
+        *decoding.PARTS,
     ]
 )
 
@@ -45,7 +54,10 @@ def build(model: Mapping[str, Any], spec: ImageSpec) -> ImageModel:
     Raises:
         ValueError: Names the target, key or value that is wrong.
     """
-    made = construct(model, ALLOWED, spec=spec)
+    try:
+        made = construct(model, ALLOWED, spec=spec)
+    except TypeError as error:  # a network that is none for this model
+        raise ValueError(f"{model.get('_target_')}: {error}") from error
     if not isinstance(made, ImageModel):
         raise ValueError(f"{model.get('_target_')} is not a model of images")
     return made

@@ -18,10 +18,10 @@ from stillhand.core.diffusion.precond import Denoiser
 from stillhand.core.diffusion.schedule import DrawLevels
 from stillhand.core.shapes import Info
 from stillhand.datasets.pixels import ImageBatch, Images, ImageSpec
-from stillhand.images.base import ImageModel, fit_sigma_data, image_loss
+from stillhand.images.base import ImageGenerator, fit_sigma_data, image_loss
 
 
-class OneStepImages(ImageModel):
+class OneStepImages(ImageGenerator):
     """Noise and a class to an image, at once.
 
     Args:

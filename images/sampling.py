@@ -1,6 +1,6 @@
 """Images from a model, each a function of (seed, its number) alone.
 
-    image i = pixels(generate(labels[i], noise of a generator seeded by (seed, i)))
+    image i = pixels(generate(labels[i], draw(a generator seeded by (seed, i))))
 
 Batches have one constant number of rows, the last one filled up: a kernel chosen by the number of rows could
 otherwise let image i depend on how many were asked for.
@@ -11,11 +11,11 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from stillhand.core.training import derived_seed
-from stillhand.images.base import ImageModel
+from stillhand.images.base import ImageGenerator
 
 
 def sample_images(
-    model: ImageModel, labels: Int64[Tensor, " n"], seed: int, batch_rows: int = 100
+    model: ImageGenerator, labels: Int64[Tensor, " n"], seed: int, batch_rows: int = 100
 ) -> UInt8[Tensor, "n c y x"]:
     """One image per label, on the CPU, from 0 to the spec's peak.
 
@@ -44,13 +44,13 @@ def sample_images(
     return torch.cat(batches)
 
 
-def _noise(model: ImageModel, seed: int, number: int) -> Tensor:
+def _noise(model: ImageGenerator, seed: int, number: int) -> Tensor:
     """Drawn on the CPU, so that image i starts alike on every device."""
     generator = torch.Generator().manual_seed(derived_seed(seed, number))
-    return torch.randn(model.draw_shape, generator=generator)
+    return model.draw(generator)
 
 
-def _refuse_not_finite(model: ImageModel, x: Tensor, labels: Tensor, start: int) -> None:
+def _refuse_not_finite(model: ImageGenerator, x: Tensor, labels: Tensor, start: int) -> None:
     """As pixels these would be black or white, and look like pictures."""
     bad = ~x.flatten(1).isfinite().all(1)
     if bool(bad.any()):
@@ -61,7 +61,7 @@ def _refuse_not_finite(model: ImageModel, x: Tensor, labels: Tensor, start: int)
         )
 
 
-def _check(model: ImageModel, labels: Tensor, seed: int, batch_rows: int) -> None:
+def _check(model: ImageGenerator, labels: Tensor, seed: int, batch_rows: int) -> None:
     classes = model.spec.classes
     if not len(labels) or int(labels.min()) < 0 or int(labels.max()) >= classes:
         found = labels.unique().tolist()

@@ -17,10 +17,10 @@ from stillhand.core.diffusion.samplers import Sampling
 from stillhand.core.diffusion.schedule import DrawLevels
 from stillhand.core.shapes import Info
 from stillhand.datasets.pixels import ImageBatch, Images, ImageSpec
-from stillhand.images.base import ImageModel, fit_sigma_data, image_loss
+from stillhand.images.base import ImageGenerator, fit_sigma_data, image_loss
 
 
-class ImageDiffusion(ImageModel):
+class ImageDiffusion(ImageGenerator):
     """A class-conditional denoiser of images.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 
 from stillhand.core import checkpoint
 from stillhand.core.construct import allow, construct
-from stillhand.core.diffusion import decoding, discrete, discrete_guidance, samplers, schedule
+from stillhand.core.diffusion import decoding, samplers, schedule
 from stillhand.core.nets.experts import MixtureHead
 from stillhand.core.nets.mlp import DenoisingMLP, MLPTrunk
 from stillhand.core.nets.tokens import TokenTransformer
@@ -44,18 +44,7 @@ ALLOWED = allow(
         tokenizers.ChunkTokens,
         tokenizers.uniform,
         tokenizers.quantiles,
-        decoding.Decoding,
-        decoding.Leap,
-        decoding.FirstHitting,
-        decoding.Confident,
-        discrete.Linear,
-        discrete.Cosine,
-        discrete_guidance.Constant,
-        discrete_guidance.Ramp,
-        discrete_guidance.Interval,
-        discrete_guidance.normalised,
-        discrete_guidance.unlocking,
-        discrete_guidance.simple,
+        *decoding.PARTS,
         DenoisingMLP,
         DenoisingTransformer,
         MLPTrunk,

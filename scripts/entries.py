@@ -1,8 +1,10 @@
 """Entries of the groups `controllers` and `generators`: which checkpoint, under what name, sampled how.
 
-    NAME: {checkpoint: FOLDER, method: TEXT, sampling: {...} | null, baseline_of: NAME | null}
+    NAME: {checkpoint: FOLDER, method: TEXT, baseline_of: NAME | null, sampling: {...} | null,
+           decoding: {...} | null}
 
-A generator may also have late: K, the mean over its last K checkpoints. Both stages that try trained models
+`sampling` changes how a diffusion model integrates, `decoding` how a model of tokens fills a page. A
+generator may also have late: K, the mean over its last K checkpoints. Both stages that try trained models
 read entries here, and say alike what a model is and where it came from.
 """
 
@@ -14,18 +16,20 @@ from typing import Any
 from torch import nn
 
 from stillhand.core.checkpoint import Card
-from stillhand.core.construct import allow, construct
-from stillhand.core.diffusion import samplers
+from stillhand.core.construct import Allowed, allow, construct
+from stillhand.core.diffusion import decoding, samplers
+from stillhand.core.diffusion.decoding import Decoding
 from stillhand.core.diffusion.samplers import Sampling
 from stillhand.scripts.running import recipe
 from stillhand.scripts.stage import commit, device
 
 SAMPLING = allow([Sampling])
 SOLVERS = allow([samplers.euler, samplers.heun, samplers.dpmpp_2m])
+DECODINGS = allow(decoding.PARTS)
 REQUIRED = ("checkpoint", "method")
 KEYS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(REQUIRED, (str, "a text")),
-    "sampling": (Mapping | None, "a mapping or null"),
+    **dict.fromkeys(("sampling", "decoding"), (Mapping | None, "a mapping or null")),
     "baseline_of": (str | None, "a text or null"),
 }
 OWN: dict[str, dict[str, tuple[Any, str]]] = {"generators": {"late": (int | None, "a whole number or null")}}
@@ -80,13 +84,43 @@ def resampled(present: Sampling, where: str, changes: Mapping[str, Any]) -> Samp
     Raises:
         ValueError: A field that is none, of a wrong type, or a grid that does not fall.
     """
+    made: Sampling = _remade(present, where, changes, {**SAMPLING, **SOLVERS})
+    return made
+
+
+def redecoded(present: Decoding, where: str, changes: Mapping[str, Any]) -> Decoding:
+    """How a model fills a page of tokens, with its way, schedule or weight set anew.
+
+    Args:
+        present: As the checkpoint has it.
+        where: The entry's key, for messages.
+        changes: Field -> value; each replaces the whole field.
+
+    Raises:
+        ValueError: A field that is none, or a value that is wrong.
+    """
+    made: Decoding = _remade(present, where, changes, DECODINGS)
+    return made
+
+
+def _remade(present: Any, where: str, changes: Mapping[str, Any], allowed: Allowed) -> Any:
+    """A frozen dataclass with some of its fields described anew."""
     fields = {f.name: getattr(present, f.name) for f in dataclasses.fields(present)}
-    node = {"_target_": next(iter(SAMPLING)), **fields, **changes}
+    kind = type(present)
+    node = {"_target_": f"{kind.__module__}.{kind.__qualname__}", **fields, **changes}
     try:
-        made: Sampling = construct(node, {**SAMPLING, **SOLVERS})
+        return construct(node, allowed)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    return made
+
+
+def decoded(part: Any) -> Any:
+    """A decoding or a part of it as plain data: names of classes and functions, and their numbers."""
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        fields = {f.name: decoded(getattr(part, f.name)) for f in dataclasses.fields(part)}
+        return {"name": type(part).__name__, **fields}
+    function = part.func if isinstance(part, partial) else part
+    return function.__name__ if callable(function) else function
 
 
 def described(sampling: Sampling) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from stillhand.policies.mixture import MixturePolicy
 from stillhand.policies.one_step import OneStepPolicy, checked_scale
 from stillhand.policies.teacher import DiffusionPolicy
 from stillhand.policies.tokens import TokenPolicy
-from stillhand.scripts import decodings, entries
+from stillhand.scripts import entries
 from stillhand.scripts.mixture_map import write_map
 from stillhand.scripts.stage import versions
 from stillhand.scripts.workers import Workers
@@ -51,12 +51,15 @@ def load(name: str, entry: Mapping[str, Any], run: Path, spec: Spec) -> Controll
     """Read a controller's checkpoint and set how it samples.
 
     Raises:
-        ValueError: If the checkpoint is missing, broken, or of another task; or sampling does not apply.
+        ValueError: If the checkpoint is missing, broken, or of another task; or sampling, or decoding, does not
+            apply.
     """
     policy, found = policies.load(run / entry["checkpoint"], spec)
-    sampling = entry.get("sampling")
+    sampling, decoding = entry.get("sampling"), entry.get("decoding")
     if sampling is not None:
         _resample(policy, f"controllers.{name}.sampling", sampling)
+    if decoding is not None:
+        _redecode(policy, f"controllers.{name}.decoding", decoding)
     return Controller(name, entry, policy, found.card, calls=_count_calls(policy))
 
 
@@ -183,10 +186,15 @@ def _resample(policy: ChunkPolicy, where: str, changes: Mapping[str, Any]) -> No
         if set(changes) != {"noise_scale"} or type(changes["noise_scale"]) not in (int, float):
             raise ValueError(f"{where} is {dict(changes)}; a one-step policy takes {{noise_scale: NUMBER}}")
         policy.noise_scale = checked_scale(float(changes["noise_scale"]))
-    elif isinstance(policy, TokenPolicy):
-        policy.decoding = decodings.redecoded(policy.decoding, where, changes, policies.ALLOWED)
     else:
         raise ValueError(f"{where}: {type(policy).__name__} does not sample")
+
+
+def _redecode(policy: ChunkPolicy, where: str, changes: Mapping[str, Any]) -> None:
+    """Set anew how a policy fills a page of tokens."""
+    if not isinstance(policy, TokenPolicy):
+        raise ValueError(f"{where}: {type(policy).__name__} has no tokens to decode")
+    policy.decoding = entries.redecoded(policy.decoding, where, changes)
 
 
 def _sampling(policy: ChunkPolicy) -> dict[str, Any] | None:
@@ -197,5 +205,5 @@ def _sampling(policy: ChunkPolicy) -> dict[str, Any] | None:
         return {"noisy": policy.generator.noisy, "noise_scale": policy.noise_scale}
     if isinstance(policy, TokenPolicy):
         lost = {"lost": policy.tokens.lost.tolist(), "lost_rms": policy.tokens.rms.tolist()}
-        return {**decodings.described(policy.decoding), **lost}
+        return {**entries.decoded(policy.decoding), **lost}
     return None

@@ -26,7 +26,8 @@ class GenerateConfig:
     Args:
         task, image: Configuration groups; `image` only names the run's folder.
         generators: Name -> checkpoint, method and sampling.
-        run: Folder with the checkpoints; results go there too.
+        run: Folder with the checkpoints.
+        out: Folder of the results, normally the same.
         seed: Training seed, which only names the run's folder.
         only: Sample these generators and leave the others' results alone.
         n: Images per generator, at least 100, and at most as many as the floor finds training images.
@@ -37,6 +38,7 @@ class GenerateConfig:
     image: Any = MISSING
     generators: Any = MISSING
     run: str = MISSING
+    out: str = MISSING
     seed: int = 0
     only: list[str] = field(default_factory=list)
     n: int = 5000
@@ -63,15 +65,15 @@ def main(config: DictConfig) -> None:
     torch.set_num_threads(1)  # the CPU time of an image is that of one thread
     chosen = entries.choose("generators", settings["generators"], settings["only"])
     train, test = image_set(settings["task"])
-    run = Path(settings["run"])
+    run, out = Path(settings["run"]), Path(settings["out"])
     generators = [generation.load(name, entry, run, train) for name, entry in chosen.items()]
     judge = Judge.prepare(train, test, settings["n"], settings["sample_seed"])
-    generation.check_others(run, chosen, judge)
-    writable_folder(settings["run"])
-    generation.write_floor(judge, run)
+    generation.check_others(out, chosen, judge)
+    writable_folder(settings["out"])
+    generation.write_floor(judge, out)
     for generator in sorted(generators, key=lambda one: one.name != TEACHER):
-        generation.generate(generator, judge, run)
-    print(f"generated {', '.join(chosen)}: {run / 'generated'}")
+        generation.generate(generator, judge, out)
+    print(f"generated {', '.join(chosen)}: {out / 'generated'}")
 
 
 if __name__ == "__main__":

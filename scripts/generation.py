@@ -2,7 +2,8 @@
 
     RUN/generated/NAME/{generator.json, grid.png}     RUN/generated/{floor.json, real.png}
 
-Labels are dealt round by round, so every class is asked for equally often. The teacher draws other noise than
+Labels are dealt round by round, so every class is asked for equally often. A tokenizer is judged by what it
+gives back of the floor's images: the floor of all models of its tokens. The teacher draws other noise than
 everyone else: a student that maps noise as its teacher does would otherwise seem to have its law.
 """
 
@@ -22,11 +23,13 @@ from stillhand.core.checkpoint import Card, steps, write_text
 from stillhand.datasets.pixels import Images
 from stillhand.datasets.schema import Array
 from stillhand.images import checkpoint
-from stillhand.images.base import ImageModel
+from stillhand.images.base import ImageGenerator, ImageModel
 from stillhand.images.features import Embedded, embed
 from stillhand.images.metrics import frechet, metric_name
 from stillhand.images.sampling import sample_images
 from stillhand.images.teacher import ImageDiffusion
+from stillhand.images.tokenizers import Tokenizer, reconstructed
+from stillhand.images.tokens import TokenImages
 from stillhand.report.generated import FOLDER, TEACHER
 from stillhand.report.records import read_json
 from stillhand.scripts import entries, teacher_features
@@ -61,11 +64,34 @@ def load(name: str, entry: Mapping[str, Any], run: Path, train: Images) -> Gener
     """
     late = [_load_one(name, entry, path, train) for path in _late(name, entry, run)]
     models, cards = zip(*late, strict=True)
-    zero = torch.zeros(1, dtype=torch.int64)
-    last = models[-1]
+    last, first = models[-1], train.pixels[:1]
     with _saying(name):
-        calls = entries.count_calls(last.backbone(), lambda: sample_images(last, zero, seed=0, batch_rows=1))
+        calls = entries.count_calls(
+            last.backbone(), lambda: _images(last, np.zeros(1, np.int64), first, 0, 1)
+        )
     return Generator(name, entry, models, cards[-1], calls)
+
+
+def _images(
+    model: ImageModel,
+    labels: Int64[Array, " n"],
+    real: UInt8[Array, "n c y x"],
+    seed: int,
+    batch_rows: int = BATCH_ROWS,
+) -> UInt8[Array, "n c y x"]:
+    """What a model is judged by: its samples, or of a tokenizer what it gives back of real images.
+
+    Raises:
+        ValueError: The model does neither.
+    """
+    if isinstance(model, ImageGenerator):
+        pixels = sample_images(model, torch.from_numpy(labels), seed, batch_rows)
+    elif isinstance(model, Tokenizer):
+        pixels = model.pixels(reconstructed(model, torch.from_numpy(real), batch_rows))
+    else:
+        raise ValueError(f"{type(model).__name__} makes no images")
+    made: Array = pixels.numpy()
+    return made
 
 
 @contextmanager
@@ -98,12 +124,21 @@ def _load_one(name: str, entry: Mapping[str, Any], path: Path, train: Images) ->
             f"{found.folder}: trained on the images {learnt}, but the task's have the fingerprint "
             f"{train.fingerprint}; it cannot be judged by them"
         )
-    sampling = entry.get("sampling")
+    _change(model, f"generators.{name}", entry)
+    return model, found.card
+
+
+def _change(model: ImageModel, where: str, entry: Mapping[str, Any]) -> None:
+    """How the model samples, or fills pages, as the entry says."""
+    sampling, decoding = entry.get("sampling"), entry.get("decoding")
     if sampling is not None:
         if not isinstance(model, ImageDiffusion):
-            raise ValueError(f"generators.{name}.sampling: {type(model).__name__} does not sample")
-        model.sampling = entries.resampled(model.sampling, f"generators.{name}.sampling", sampling)
-    return model, found.card
+            raise ValueError(f"{where}.sampling: {type(model).__name__} does not sample")
+        model.sampling = entries.resampled(model.sampling, f"{where}.sampling", sampling)
+    if decoding is not None:
+        if not isinstance(model, TokenImages):
+            raise ValueError(f"{where}.decoding: {type(model).__name__} has no tokens to decode")
+        model.decoding = entries.redecoded(model.decoding, f"{where}.decoding", decoding)
 
 
 def check_others(run: Path, names: Container[str], judge: Judge) -> None:
@@ -157,7 +192,7 @@ def generate(generator: Generator, judge: Judge, run: Path) -> None:
     late = []
     for model in generator.models:
         with _saying(generator.name):
-            pixels, cpu_ms = _sample(model, judge.labels, seed)
+            pixels, cpu_ms = _sample(model, judge, seed)
         embedded = embed(judge.net, pixels)
         to_teacher = _to_teacher(generator, embedded, run)
         fid = judge.fid(pixels)
@@ -190,23 +225,30 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if len(known) == len(values) else None
 
 
-def _sample(
-    model: ImageModel, labels: Int64[Array, " n"], seed: int
-) -> tuple[UInt8[Array, "n c y x"], float]:
-    """Images, and CPU milliseconds for each."""
+def _sample(model: ImageModel, judge: Judge, seed: int) -> tuple[UInt8[Array, "n c y x"], float]:
+    """Images, and CPU milliseconds for each. A tokenizer is given the floor's images, of the same classes."""
+    real = judge.train.pixels[real_sample(judge)]
     begun = time.process_time()
-    pixels: Array = sample_images(model, torch.from_numpy(labels), seed, BATCH_ROWS).numpy()
-    return pixels, 1000 * (time.process_time() - begun) / len(labels)
+    pixels = _images(model, judge.labels, real, seed)
+    return pixels, 1000 * (time.process_time() - begun) / len(pixels)
 
 
 def _conditions(model: ImageModel, judge: Judge, seed: int, cpu_ms: float) -> dict[str, Any]:
     return {
         "n": judge.n,
         "seed": seed,
-        "sampling": entries.described(model.sampling) if isinstance(model, ImageDiffusion) else None,
+        "sampling": _described(model),
         "cpu_ms_per_image": round(cpu_ms, 4),
         "batch_rows": BATCH_ROWS,
     }
+
+
+def _described(model: ImageModel) -> dict[str, Any] | None:
+    """How it samples or fills pages; None where there is nothing to choose."""
+    if isinstance(model, TokenImages):
+        made: dict[str, Any] = entries.decoded(model.decoding)
+        return made
+    return entries.described(model.sampling) if isinstance(model, ImageDiffusion) else None
 
 
 def _to_teacher(generator: Generator, embedded: Embedded, run: Path) -> float | None:

@@ -84,13 +84,13 @@ def check(settings: dict[str, Any], root: Path) -> None:
     runs = [run for run, *_ in _students(table)]
     if unnamed := sorted({*runs} - {*table["methods"]}):
         raise ValueError(f"table.methods has no text for {unnamed}")
-    _composed(_shared(table, root, extra))
+    composed(_shared(table, root, extra))
     for words in trainings(table, root, extra):
-        _check_checkpoints(_composed(words), late)
-    _check_generation(_composed(generation(table, root, settings["rollout_overrides"] or [])), table)
+        _check_checkpoints(composed(words), late)
+    _check_generation(composed(generation(table, root, settings["rollout_overrides"] or [])), table)
 
 
-def _composed(words: Command) -> dict[str, Any]:
+def composed(words: Command) -> dict[str, Any]:
     """What a stage would run with."""
     stage, *overrides = words
     import_module(f"stillhand.scripts.{stage}")  # registers its schema

@@ -18,6 +18,7 @@ from stillhand.images.teacher import ImageDiffusion
 from stillhand.scripts.image_sets import image_set
 from stillhand.scripts.running import Run, run_of
 from stillhand.scripts.teachers import check_data, check_network
+from stillhand.scripts.tokenizing import adopt, signature, tokenized
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class Pictures:
             ValueError: Names the setting, file or value that is wrong.
         """
         train, _ = image_set(config["task"])
-        described = checkpoint.describe(config["model"], train.spec)
+        description, tokenizer = tokenized(config, train)
+        described = {**checkpoint.describe(description, train.spec), **signature(tokenizer)}
         run = run_of(config, described, {"fingerprint": train.fingerprint, "images": len(train)})
         torch.manual_seed(config["seed"])
-        model = checkpoint.build(config["model"], train.spec)
+        model = checkpoint.build(description, train.spec)
+        if tokenizer is not None:
+            adopt(model, tokenizer)
         loader = ImageLoader(train, config["batch_size"], config["seed"], config["task"]["flip"])
         return cls(train, loader, model.to(run.device), run)
 

@@ -51,14 +51,20 @@ ConfigStore.instance().store(name="table_schema", node=TableConfig)
 @command("table")
 def main(config: DictConfig) -> None:
     """Run whatever the table lacks, then write it."""
-    from stillhand.scripts import action_table, expert_table, image_table
+    from stillhand.scripts import action_table, expert_table, guidance_table, image_table
 
     settings = plain(config)
     table, root, out = settings["table"], Path(settings["run"]), Path(settings["out"])
     if "generators" in table:
         image_table.check(settings, root)
+    if "guidance" in table:
+        guidance_table.check(settings, root)
     writable_folder(str(out.parent))
-    kinds = {"generators": image_table.write, "experts": expert_table.write}
+    kinds = {
+        "generators": image_table.write,
+        "experts": expert_table.write,
+        "guidance": guidance_table.write,
+    }
     write = next((kinds[key] for key in kinds if key in table), action_table.write)
     write(settings, run_all, root, out)
 

@@ -21,6 +21,8 @@ class TrainConfig:
         task, policy, image: Configuration groups; a task's `backbone` is one of the latter two.
         name: The method's name; set by the group `method`.
         model: The policy class and its arguments; set by the group `method`.
+        tokenizer: Run of the trained tokenizer (method=vq) that a model of image tokens takes over; null
+            where `model.tokenizer` says one that needs no training.
         distillation: Null: a method with a teacher belongs to the stage `distill`.
         scratch: The nodes `method` and `turns` of a one-step generator without a teacher; null trains the
             model's own loss.
@@ -43,6 +45,7 @@ class TrainConfig:
     image: Any = MISSING
     name: str = MISSING
     model: Any = MISSING
+    tokenizer: str | None = None
     distillation: Any = None
     scratch: Any = None
     training: Settings = field(default_factory=Settings)
@@ -71,6 +74,10 @@ def main(config: DictConfig) -> None:
 
     settings = plain(config)
     check_method("train", settings)
+    if settings["tokenizer"] is not None and "images" not in settings["task"]:
+        raise ValueError(
+            f"tokenizer={settings['tokenizer']} is for images, and task={settings['task']['name']}"
+        )
     domain = prepare(settings)
     domain.fit()
     scratch = settings["scratch"]

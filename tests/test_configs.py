@@ -14,7 +14,17 @@ from stillhand.core import construct
 from stillhand.envs.goals import GoalConditioned
 from stillhand.images import checkpoint as images
 from stillhand.policies import checkpoint as policies
-from stillhand.scripts import action_table, entries, formats, image_sets, image_table, main, students, tasks
+from stillhand.scripts import (
+    action_table,
+    entries,
+    formats,
+    guidance_table,
+    image_sets,
+    image_table,
+    main,
+    students,
+    tasks,
+)
 from stillhand.scripts.stage import check_method
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -35,7 +45,7 @@ ALLOWED = {
 }  # fmt: skip
 TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
 METHODS = {
-    "train": ("diffusion", "em", "mip", "regression", "smt", "tokens"),
+    "train": ("diffusion", "em", "masked_images", "mip", "regression", "smt", "tokens", "vq"),
     "distill": ("cd", "dmd", "onedp_d", "onedp_s", "sid", "smd", "vdd"),
 }
 HOME = {
@@ -45,6 +55,7 @@ HOME = {
     "format": "inspect",
 }  # else train
 FOR_ACTIONS = {"em", "mip", "regression", "tokens", "vdd"}
+FOR_IMAGES = {"masked_images", "vq"}
 
 
 def composed(stage: str, overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -111,7 +122,8 @@ def test_every_method_composes_and_binds_with_every_task(task: str) -> None:
             check_method("distill" if stage == "train" else "train", data)
         assert data["name"] == method
         assert data["out"] == f"runs/{task}/{data['task']['backbone']['name']}-seed0/{method}"
-        domain = "images" if "images" in data["task"] and method not in FOR_ACTIONS else "policies"
+        of_images = method in FOR_IMAGES or ("images" in data["task"] and method not in FOR_ACTIONS)
+        domain = "images" if of_images else "policies"
         assert data["model"]["_target_"].split(".")[1] == domain
         one_step = (data["distillation"] if stage == "distill" else data["scratch"]) or {}
         assert (set(one_step) == {"method", "turns"}) == (
@@ -149,6 +161,8 @@ def test_every_run_of_a_table_composes_and_binds(option: str) -> None:
     table = composed("table", (option,))["table"]
     if "experts" in table:
         assert {*table["experts"]} <= {*TASKS}
+    elif "guidance" in table:
+        check_guidance_table(table)
     elif "generators" in table:
         own = (f"task={table['task']}",)
         check_runs(table, own, option)
@@ -189,6 +203,25 @@ def check_image_table(table: dict[str, Any], own: tuple[str, ...]) -> None:
     for stage, *overrides in image_table.trainings(table, Path("runs"), ()):
         assert composed(stage, tuple(overrides))["keep"] == table["late"]
     assert {*table["pictured"]} <= {*data["generators"]} and "teacher-35" in data["generators"]
+
+
+def check_guidance_table(table: dict[str, Any]) -> None:
+    """Tokenizer and model by their names, and a generator per cell in every draw."""
+    runs = Path("runs")
+    for words in guidance_table.trainings(table, runs, ()):
+        check(composed("train", tuple(words[1:])), "guidance")
+    names = {cell.name for cell in guidance_table.grid_of(table)}
+    for words in guidance_table.generations(table, runs, (), with_teacher=True):
+        data = composed("generate", tuple(words[1:]))
+        check(data, "guidance")
+        entries.choose("generators", data["generators"], [])
+        assert {*data["generators"]} == names | {"vq", "teacher-35"} and {*table["pictured"]} <= {
+            *names,
+            "vq",
+        }
+        assert {entry["checkpoint"] for entry in data["generators"].values()} == {
+            "vq", "diffusion", *table["train"]
+        }  # fmt: skip
 
 
 PAPERS: dict[str, dict[str, tuple[Any, ...]]] = {

@@ -14,14 +14,18 @@ import torch
 from torch import Tensor
 
 from stillhand.core.diffusion import unmasking
-from stillhand.core.diffusion.discrete import Linear, MaskedShare
+from stillhand.core.diffusion.discrete import Cosine, Linear, MaskedShare
 from stillhand.core.diffusion.discrete_guidance import (
     Constant,
     Guided,
+    Interval,
+    Ramp,
     Survival,
     Weight,
     guide,
     normalised,
+    simple,
+    unlocking,
 )
 from stillhand.core.diffusion.unmasking import Predict, Uniforms, even_times
 from stillhand.core.shapes import Tokens
@@ -163,3 +167,10 @@ class Decoding:
     def table(self, generator: torch.Generator, places: int) -> Tensor:
         """The uniform numbers (n,) of one page."""
         return torch.rand(self.way.draws(places), generator=generator, device=generator.device)
+
+
+PARTS = (
+    *(Decoding, Leap, FirstHitting, Confident, Linear, Cosine),
+    *(Constant, Ramp, Interval, normalised, unlocking, simple),
+)
+"""What a description of a decoding may name."""

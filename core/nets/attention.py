@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+Heads = Float[Tensor, "b heads tokens d"]
+
 
 def self_attention(qkv: Float[Tensor, "b tokens three_width"], heads: int) -> Float[Tensor, "b tokens width"]:
     """Values of all tokens, weighed by how well their keys fit each token's query.
@@ -24,6 +26,12 @@ def self_attention(qkv: Float[Tensor, "b tokens three_width"], heads: int) -> Fl
     q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()
     attended = _products(q, k, v) if qkv.device.type == "cpu" else F.scaled_dot_product_attention(q, k, v)
     return attended.transpose(1, 2).flatten(2)
+
+
+def attend(q: Heads, k: Heads, v: Heads) -> Heads:
+    """The same per head, written out for bfloat16 on a CPU alone: in float32 the fused kernel is faster."""
+    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16
+    return _products(q, k, v) if slow else F.scaled_dot_product_attention(q, k, v)
 
 
 def _products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

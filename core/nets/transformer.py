@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from stillhand.core.nets.attention import attend
 from stillhand.core.nets.embeddings import NoiseEmbedding
 from stillhand.core.nets.mlp import check_sizes, zero_init
 from stillhand.core.shapes import Condition, Sample
@@ -47,7 +48,7 @@ class Block(nn.Module):
         """Args: z (b, tokens, width)."""
         qkv = self.qkv(self.norm(z)).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        attended = attend(q, k, v).transpose(1, 2).flatten(2)
         z = z + self.merge(attended)
         out: Tensor = z + self.branch(z)
         return out

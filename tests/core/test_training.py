@@ -181,3 +181,13 @@ def test_restores_what_was_saved_before_the_first_step() -> None:
     second.restore(*saved, 0)
     assert list(optimize(second, objective(second.model), settings)) == expected
     assert same(second.tensors(), whole.tensors())
+
+
+def test_the_average_takes_over_buffers() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    state = TrainState(model, Settings())
+    model(torch.randn(8, 2, generator=torch.Generator().manual_seed(0)) + 3)
+    assert model[1].running_mean.any() and not state.average[1].running_mean.any()
+    state.follow(0.9)
+    assert torch.equal(state.average[1].running_mean, model[1].running_mean)
+    assert state.average[1].num_batches_tracked == 1

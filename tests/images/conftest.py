@@ -9,13 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from stillhand.core.diffusion import samplers
+from stillhand.core.diffusion.decoding import Decoding, Leap
+from stillhand.core.diffusion.discrete_guidance import Constant
 from stillhand.core.diffusion.samplers import Sampling
 from stillhand.core.diffusion.schedule import LogNormal
+from stillhand.core.nets.tokens import TokenTransformer
 from stillhand.core.nets.unet2d import UNet2d
 from stillhand.datasets.pixels import ImageBatch, ImageLoader, Images, ImageSpec, images
-from stillhand.images.base import ImageModel
+from stillhand.images.base import ImageGenerator
 from stillhand.images.one_step import OneStepImages
 from stillhand.images.teacher import ImageDiffusion
+from stillhand.images.tokenizers import GreyLevels
+from stillhand.images.tokens import TokenImages
+from stillhand.images.vq import VectorTokenizer
 
 NET = partial(UNet2d, channels=(8, 16), blocks=1, unshuffle=1, groups=4, embed=16)
 LEVELS = LogNormal(mean=-1.2, std=1.2, low=0.01, high=10.0)
@@ -58,6 +64,21 @@ class Halves:
         torch.manual_seed(0)
         return OneStepImages(spec=self.spec, net=NET, levels=LEVELS, sigma_init=sigma_init, **more)
 
+    def vq(self, **more: Any) -> VectorTokenizer:
+        torch.manual_seed(0)
+        sizes: dict[str, Any] = {"size": 8, "width": 4, "channels": (8,), "groups": 4, **more}
+        return VectorTokenizer(spec=self.spec, **sizes)
+
+    def tokens(
+        self, *, decoding: Decoding | None = None, tokenizer: Any = None, dropped: float = 0.1
+    ) -> TokenImages:
+        """Five grey levels, guided, unless said otherwise."""
+        torch.manual_seed(0)
+        chosen = decoding or Decoding(Leap(4), weight=Constant(2.0))
+        grey = tokenizer or partial(GreyLevels, levels=5)
+        net = partial(TokenTransformer, width=16, layers=1, heads=2)
+        return TokenImages(spec=self.spec, net=net, tokenizer=grey, decoding=chosen, dropped=dropped)
+
     def ready(self, model: Any) -> Any:
         """Fitted, and with weights away from the zeros that some layers start at."""
         model.fit(self.images(), seed=0)
@@ -67,8 +88,12 @@ class Halves:
                 nn.init.normal_(parameter, std=0.1)
         return model.eval()
 
-    def every_model(self) -> dict[str, ImageModel]:
-        return {"diffusion": self.ready(self.diffusion()), "one_step": self.ready(self.one_step())}
+    def every_model(self) -> dict[str, ImageGenerator]:
+        return {
+            "diffusion": self.ready(self.diffusion()),
+            "one_step": self.ready(self.one_step()),
+            "tokens": self.ready(self.tokens()),
+        }
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +101,6 @@ def halves() -> Halves:
     return Halves()
 
 
-@pytest.fixture(params=["diffusion", "one_step"])
-def model(request: pytest.FixtureRequest, halves: Halves) -> ImageModel:
+@pytest.fixture(params=["diffusion", "one_step", "tokens"])
+def model(request: pytest.FixtureRequest, halves: Halves) -> ImageGenerator:
     return halves.every_model()[request.param]

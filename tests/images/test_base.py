@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stillhand.images.base import ImageModel
+from stillhand.images.base import ImageGenerator, ImageModel
 from stillhand.images.teacher import ImageDiffusion
 
 
@@ -75,8 +75,9 @@ def test_loss_of_a_silent_network_is_known(halves: Any) -> None:
         assert torch.cat(losses).mean().item() == pytest.approx(1, abs=0.05)
 
 
-def test_one_backbone_call_per_denoiser_call(model: ImageModel, halves: Any) -> None:
+def test_one_backbone_call_per_denoiser_call(model: ImageGenerator, halves: Any) -> None:
     calls: list[object] = []
     model.backbone().register_forward_hook(lambda *given: calls.append(given))
-    model.generate(torch.tensor([0, 1]), torch.randn(2, *model.draw_shape))
-    assert len(calls) == (3 if isinstance(model, ImageDiffusion) else 1)
+    model.generate(torch.tensor([0, 1]), torch.stack([model.draw(torch.Generator()) for _ in range(2)]))
+    expected = {"ImageDiffusion": 3, "OneStepImages": 1, "TokenImages": 8}  # guided: twice per step
+    assert len(calls) == expected[type(model).__name__]

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from stillhand.core import checkpoint as folders
 from stillhand.core.construct import construct
 from stillhand.images import checkpoint
+from stillhand.images.tokens import TokenImages
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "image"
 NET = {
@@ -49,16 +50,36 @@ ONE_STEP = {
     "sigma_init": 2.5,
 }
 
+TOKENS = {
+    "_target_": "stillhand.images.tokens.TokenImages",
+    "net": {
+        "_target_": "stillhand.core.nets.tokens.TokenTransformer", "_partial_": True,
+        "width": 16, "layers": 1, "heads": 2,
+    },
+    "tokenizer": {
+        "_target_": "stillhand.images.vq.VectorTokenizer", "_partial_": True,
+        "size": 8, "width": 4, "channels": [8], "groups": 4,
+    },
+    "decoding": {
+        "_target_": "stillhand.core.diffusion.decoding.Decoding",
+        "way": {"_target_": "stillhand.core.diffusion.decoding.Leap", "steps": 2},
+        "weight": {"_target_": "stillhand.core.diffusion.discrete_guidance.Ramp", "weight": 3},
+    },
+}  # fmt: skip
+
 
 def saved(run: Path, halves: Any, description: dict[str, Any]) -> Any:
     """The model that was written."""
-    model = halves.ready(checkpoint.build(description, halves.spec)).requires_grad_(False)
+    made = checkpoint.build(description, halves.spec)
+    if isinstance(made, TokenImages):
+        made.adopt(halves.ready(halves.vq()))
+    model = halves.ready(made).requires_grad_(False)
     card = checkpoint.describe(description, halves.spec)
     folders.save(run, 10, {"policy": model.state_dict()}, card)
     return model
 
 
-@pytest.mark.parametrize("description", [DIFFUSION, ONE_STEP, {**DIFFUSION, "net": DIT}])
+@pytest.mark.parametrize("description", [DIFFUSION, ONE_STEP, {**DIFFUSION, "net": DIT}, TOKENS])
 def test_a_model_comes_back_as_it_was(tmp_path: Path, halves: Any, description: dict[str, Any]) -> None:
     model = saved(tmp_path, halves, description)
     loaded, found = checkpoint.load(tmp_path, halves.spec)
@@ -66,7 +87,8 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path, halves: Any, description: 
     assert found.card["images"] == description
     assert loaded.spec == halves.spec
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
-    labels, noise = torch.tensor([0, 1]), torch.randn(2, 1, 4, 4)
+    labels = torch.tensor([0, 1])
+    noise = torch.stack([model.draw(torch.Generator().manual_seed(row)) for row in (0, 1)])
     assert torch.equal(loaded.generate(labels, noise), model.generate(labels, noise))
 
 
@@ -120,6 +142,31 @@ def test_networks_of_the_configurations(
     with torch.device("meta"):
         net = construct(config["net"], checkpoint.ALLOWED)(sample_shape=shape, cond_shape=(1, classes))
     assert sum(p.numel() for p in net.parameters()) == parameters
+
+
+@pytest.mark.parametrize("description", [{**DIFFUSION, "net": TOKENS["net"]}, {**TOKENS, "net": NET}])
+def test_a_network_of_another_model_is_refused(halves: Any, description: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"images\..*: .*(unexpected keyword|missing a required) argument"):
+        checkpoint.build(description, halves.spec)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ("weight", {"weight": -1.0}, "guidance weight must be finite and at least 0 .*got -1"),
+        ("weight", {"weight": float("inf")}, "got inf"),
+        ("weight", {"weight": 2.0, "full": 1.0}, r"full must lie in \[0, 1\), got 1"),
+        ("weight", {"weight": 2.0, "strength": 1.0}, r"no parameter \['strength'\]"),
+        ("way", {"steps": 0}, "at least one step, got 0"),
+        ("way", {"steps": 2, "rule": 1}, r"no parameter \['rule'\]"),
+        ("way", {"steps": 2, "survival": "simple"}, "survival must be .*got 'simple'"),
+    ],
+)
+def test_a_bad_decoding_is_named(halves: Any, place: str, value: dict[str, Any], says: str) -> None:
+    target = {"_target_": TOKENS["decoding"][place]["_target_"]}  # type: ignore[index]
+    decoding = {**TOKENS["decoding"], place: {**target, **value}}  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=says):
+        checkpoint.build({**TOKENS, "decoding": decoding}, halves.spec)
 
 
 def test_what_is_no_model_is_refused(halves: Any) -> None:

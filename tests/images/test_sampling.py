@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 import torch
 
-from stillhand.images.base import ImageModel
+from stillhand.images.base import ImageGenerator
 from stillhand.images.sampling import sample_images
 
 LABELS = torch.tensor([0, 1, 1, 0, 1, 0, 0])
 
 
-def test_an_image_does_not_depend_on_how_many_are_asked_for(model: ImageModel) -> None:
+def test_an_image_does_not_depend_on_how_many_are_asked_for(model: ImageGenerator) -> None:
     all_of_them = sample_images(model, LABELS, seed=3, batch_rows=4)
     assert all_of_them.shape == (7, 1, 4, 4) and all_of_them.dtype == torch.uint8
     for n in (1, 4, 5):
@@ -18,12 +18,12 @@ def test_an_image_does_not_depend_on_how_many_are_asked_for(model: ImageModel) -
 
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 7, 10])
-def test_an_image_does_not_depend_on_the_batch(model: ImageModel, batch_rows: int) -> None:
+def test_an_image_does_not_depend_on_the_batch(model: ImageGenerator, batch_rows: int) -> None:
     expected = sample_images(model, LABELS, seed=3, batch_rows=4)
     assert torch.equal(sample_images(model, LABELS, seed=3, batch_rows=batch_rows), expected)
 
 
-def test_seed_number_and_class_make_the_image(model: ImageModel) -> None:
+def test_seed_number_and_class_make_the_image(model: ImageGenerator) -> None:
     labels = torch.zeros(4, dtype=torch.int64)
     first = sample_images(model, labels, seed=3)
     assert len({tuple(image.flatten().tolist()) for image in first}) == 4

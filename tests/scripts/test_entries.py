@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from stillhand.core.diffusion.decoding import Confident, Decoding, Leap
+from stillhand.core.diffusion.discrete import Cosine
+from stillhand.core.diffusion.discrete_guidance import Constant, Ramp, unlocking
 from stillhand.core.diffusion.samplers import Sampling, heun
-from stillhand.scripts.entries import choose, count_calls, described, resampled
+from stillhand.scripts.entries import choose, count_calls, decoded, described, redecoded, resampled
 
 HEUN = {"_target_": "stillhand.core.diffusion.samplers.heun", "_partial_": True}
 
@@ -44,6 +47,45 @@ def test_sampling_changes_only_what_is_given() -> None:
 def test_bad_sampling_is_refused_where_it_stands(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"generators\.a\.sampling: "):
         resampled(Sampling(), "generators.a.sampling", changes)
+
+
+GUIDANCE = "stillhand.core.diffusion.discrete_guidance"
+LEAP = {"_target_": "stillhand.core.diffusion.decoding.Leap", "steps": 3}
+RULE = {"_target_": f"{GUIDANCE}.unlocking", "_partial_": True}
+
+
+def test_a_decoding_changes_only_what_is_given() -> None:
+    present = Decoding(Confident(5), Cosine(), Constant(2.0))
+    ramp = {"_target_": f"{GUIDANCE}.Ramp", "weight": 3, "full": 0.5}
+    made = redecoded(present, "w", {"weight": ramp})
+    assert made == Decoding(Confident(5), Cosine(), Ramp(3.0, 0.5))
+    way = redecoded(present, "w", {"way": {**LEAP, "survival": RULE}}).way
+    assert isinstance(way, Leap) and way.steps == 3
+    assert float(way.survival(0.5, torch.full((1, 1), 2.0).log())) == pytest.approx(0.25)
+    assert decoded(redecoded(present, "w", {"way": {**LEAP, "survival": RULE}, "weight": ramp})) == {
+        "name": "Decoding",
+        "way": {"name": "Leap", "steps": 3, "survival": "unlocking"},
+        "schedule": {"name": "Cosine"},
+        "weight": {"name": "Ramp", "weight": 3.0, "full": 0.5},
+    }
+    assert decoded(Leap(2, unlocking)) == {"name": "Leap", "steps": 2, "survival": "unlocking"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"weight": {"_target_": f"{GUIDANCE}.Constant", "weight": -1}}, "at least 0 .*got -1"),
+        ({"weight": {"_target_": f"{GUIDANCE}.Constant", "weight": float("nan")}}, "got nan"),
+        ({"weight": 2.0}, "weight must be"),
+        ({"steps": 3}, r"no parameter \['steps'\]"),
+        ({"way": {**LEAP, "steps": 0}}, "at least one step, got 0"),
+        ({"way": {"_target_": "os.system"}}, "allow-list"),
+        ({"way": {**LEAP, "survival": {"_target_": f"{GUIDANCE}.unlocking"}}}, "missing a required argument"),
+    ],
+)
+def test_a_bad_decoding_is_refused_where_it_stands(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=rf"generators\.a\.decoding: .*{says}"):
+        redecoded(Decoding(Leap(2)), "generators.a.decoding", changes)
 
 
 def test_calls_are_counted_and_the_hook_is_gone_afterwards() -> None:

@@ -76,8 +76,8 @@ def test_cards_say_goals_calls_decoding_and_what_tokens_lose(home: Path) -> None
         assert 0 < max(lost["lost_rms"]) < max(lost["lost"]) < 0.2
     weights = {name: card["rollout"]["sampling"]["weight"] for name, card in cards.items()}
     assert weights == {
-        "tokens": {"kind": "Constant", "weight": 1.0},
-        "tokens-w3": {"kind": "Constant", "weight": 3.0},
+        "tokens": {"name": "Constant", "weight": 1.0},
+        "tokens-w3": {"name": "Constant", "weight": 3.0},
     }
 
 
@@ -118,10 +118,10 @@ def test_train_refuses(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["+controllers.tokens.sampling.steps=4"], ("controllers.tokens.sampling", "'steps'", "'way'")),
-        (["controllers.tokens-w3.sampling.weight.weight=-2"], ("tokens-w3.sampling", "at least 0", "-2")),
-        (["controllers.tokens-w3.sampling.weight.weight=nan"], ("tokens-w3.sampling", "at least 0", "nan")),
-        (["controllers.tokens-w3.sampling.weight=3"], ("tokens-w3.sampling", "weight must be", "3")),
+        (["+controllers.tokens.decoding.steps=4"], ("controllers.tokens.decoding", "'steps'", "'way'")),
+        (["controllers.tokens-w3.decoding.weight.weight=-2"], ("tokens-w3.decoding", "at least 0", "-2")),
+        (["controllers.tokens-w3.decoding.weight.weight=nan"], ("tokens-w3.decoding", "at least 0", "nan")),
+        (["controllers.tokens-w3.decoding.weight=3"], ("tokens-w3.decoding", "weight must be", "3")),
         (["task.env.goals=[0,1]"], ("one for each of 24 modes, got 2",)),
         (["task=avoiding_mode"], ("a policy for", "observation_dim=6", "observation_dim=28")),
     ],

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stillhand.core.nets.attention import self_attention
+from stillhand.core.nets.attention import attend, self_attention
 
 
 def qkv(dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -44,3 +44,13 @@ def test_bfloat16_stays_within_its_own_rounding() -> None:
     rough = self_attention(given.bfloat16(), 2)
     assert rough.dtype == torch.bfloat16
     assert (rough.float() - self_attention(given, 2)).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_attending_per_head_is_the_same_law(dtype: torch.dtype) -> None:
+    given = qkv().detach().to(dtype)
+    q, k, v = (part.unflatten(2, (3, -1)).transpose(1, 2) for part in given.chunk(3, dim=2))
+    found = attend(q, k, v).transpose(1, 2).flatten(2)
+    bound = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.03}[dtype]
+    assert found.dtype == dtype
+    assert (found.double() - self_attention(given.double(), 3)).abs().max() < bound
