@@ -51,7 +51,7 @@ def load(name: str, entry: Mapping[str, Any], run: Path, spec: Spec) -> Controll
     """Read a controller's checkpoint and set how it samples.
 
     Raises:
-        ValueError: If the checkpoint is missing, broken, or of another task; or sampling, or decoding, does not
+        ValueError: If the checkpoint is missing, broken, of another task; or sampling or decoding does not
             apply.
     """
     policy, found = policies.load(run / entry["checkpoint"], spec)
