@@ -6,8 +6,8 @@
     B = 1                            the h a values in time
     B = K rows of the DCT-II         frequencies along time, the lowest K of h, orthonormal     [FAST]
 
-Whatever is finer than a bin, or of a frequency not kept, is gone: a decoded chunk consists of centres. `lost`
-and `rms` say how much that is on the demonstrations; fitting refuses to lose more than `precision`.
+Whatever is finer than a bin, or of a frequency not kept, is gone: a decoded chunk consists of centres.
+Fitting refuses bins that lose more than `precision`; `lost` and `rms` say what is lost altogether.
 In time all tokens of a chunk hang together; of frequencies the lowest say where a chunk leads and the others
 little more than how it trembles, so they can better be drawn side by side, in few calls.
 References: [FAST] Pertsch et al. 2025, arXiv 2501.09747, which compresses rounded coefficients further;
@@ -57,7 +57,7 @@ class ChunkTokens(nn.Module):
         shape: (h, a) of a chunk.
         size: V, bins per number.
         binning: `uniform` or `quantiles`.
-        precision: Largest error of a decoded value that fitting accepts, in units of normalized actions.
+        precision: Largest error of any of the l numbers that fitting accepts, in units of normalized actions.
         frequencies: K, how many are kept; None takes the values in time.
 
     Raises:
@@ -101,26 +101,22 @@ class ChunkTokens(nn.Module):
         return len(self.bins.edges)
 
     def fit(self, chunks: Float[Tensor, "n h a"]) -> None:
-        """Place the bins, and measure largest and root-mean-square error of each number of an action.
+        """Place the bins; measure largest and root-mean-square error of each number of an action.
 
         Args:
             chunks: All that will be encoded: there is no bin outside their range.
 
         Raises:
-            ValueError: A value that is not finite, or decoding loses more than `precision`.
+            ValueError: A value that is not finite, or bins that lose more than `precision`.
         """
         if not bool(chunks.isfinite().all()):
             raise ValueError("chunks to fit must be finite")
-        self.bins.load_state_dict(self.binning(self._numbers(chunks), self.size).state_dict())
+        numbers = self._numbers(chunks)
+        self.bins.load_state_dict(self.binning(numbers, self.size).state_dict())
+        self.bins.check(numbers, self.precision)
         error = self.decode(self.encode(chunks)) - chunks
         self.lost.copy_(error.abs().amax((0, 1)))
         self.rms.copy_(error.square().mean((0, 1)).sqrt())
-        if bool((self.lost > self.precision).any()):
-            worst = int(self.lost.argmax())
-            raise ValueError(
-                f"{self.places} tokens of {self.size} bins lose {self.lost[worst].item():.3g} of action "
-                f"number {worst} (normalized), more than precision={self.precision:g}"
-            )
 
     def encode(self, chunks: Float[Tensor, "b h a"]) -> Int[Tensor, "b l"]:
         """Tokens of normalized chunks.

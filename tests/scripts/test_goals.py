@@ -73,7 +73,7 @@ def test_cards_say_goals_calls_decoding_and_what_tokens_lose(home: Path) -> None
     for card in cards.values():
         assert card["goals"] == [0] * 12 + [1] * 12 and card["calls"] == 8
         lost = card["rollout"]["sampling"]
-        assert 0 < max(lost["lost_rms"]) < max(lost["lost"]) < 0.2
+        assert 0 < max(lost["lost_rms"]) < 0.5 < max(lost["lost"])  # of four frequencies
     weights = {name: card["rollout"]["sampling"]["weight"] for name, card in cards.items()}
     assert weights == {
         "tokens": {"name": "Constant", "weight": 1.0},
@@ -98,7 +98,7 @@ def test_results_and_report_tell_solved_from_success(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["model.tokenizer.size=8"], ("8 bins lose", "action number", "more than precision=0.2")),
+        (["model.tokenizer.size=8"], ("8 bins lose", "of number", "more than 0.25")),
         (["model.tokenizer.size=1"], ("size >= 2", "1")),
         (["model.tokenizer.frequencies=9"], ("frequencies must lie in 1..8", "9")),
         (["model.goal_columns=6"], ("goal_columns must lie in 0..5", "6")),
