@@ -102,7 +102,7 @@ def test_late_checkpoints_are_for_generators_alone() -> None:
     """Rollouts play one checkpoint: a number they would ignore must not seem to be obeyed."""
     entries = {"a": {"checkpoint": "c", "method": "m", "late": 2}}
     assert choose("generators", entries, []) == entries
-    with pytest.raises(ValueError, match=r"controllers\.a has \['late'\].* sampling, baseline_of$"):
+    with pytest.raises(ValueError, match=r"controllers\.a has \['late'\].* sampling, decoding, baseline_of$"):
         choose("controllers", entries, [])
 
 
