@@ -34,11 +34,9 @@ OPTIONS = sorted(
     f"{path.parent.name}={path.stem}" for path in CONFIGS.glob("*/*.yaml") if path.stem not in TUNED
 )
 NEEDS = {
-    "bench": ("name=data",),
-    "table": ("table=avoiding",),
-    "prepare": ("format=replay",),
-    "convert": ("format=replay",),
-}  # stages without a default for everything
+    "bench": ("name=data",), "table": ("table=avoiding",),
+    **dict.fromkeys(("prepare", "convert"), ("format=replay",)),
+}  # stages without a default for everything  # fmt: skip
 ALLOWED = {
     **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,
     **entries.SOLVERS, **formats.ALLOWED,
@@ -48,12 +46,8 @@ METHODS = {
     "train": ("diffusion", "em", "masked_images", "mip", "regression", "smt", "tokens", "vq"),
     "distill": ("cd", "dmd", "onedp_d", "onedp_s", "sid", "smd", "vdd"),
 }
-HOME = {
-    "controllers": "rollout",
-    "generators": "generate",
-    "table": "table",
-    "format": "inspect",
-}  # else train
+# Else train.
+HOME = {"controllers": "rollout", "generators": "generate", "table": "table", "format": "inspect"}
 FOR_ACTIONS = {"em", "mip", "regression", "tokens", "vdd"}
 FOR_IMAGES = {"masked_images", "vq"}
 
