@@ -196,10 +196,10 @@ def revealed(shares: Mapping[str, Sequence[float]], exact: Mapping[str, Sequence
     with style():
         figure = Figure(figsize=(5.6, 3.6), layout="constrained")
         axes = figure.add_subplot()
-        for (name, values), colour in zip(shares.items(), colours(max(len(shares), 4)), strict=False):
-            axes.plot(
-                np.linspace(0, 1, len(values)), values, color=colour, lw=1.6, marker="o", ms=3, label=name
-            )
+        for i, (name, values) in enumerate(shares.items()):
+            width = max(3.6 - 1.2 * i, 1.2)  # curves that agree must both be seen
+            x, colour = np.linspace(0, 1, len(values)), colours(max(len(shares), 4))[i]
+            axes.plot(x, values, color=colour, lw=width, marker="o", ms=3, label=name)
         for (name, values), dashes in zip(exact.items(), ("-", "--", ":", "-."), strict=False):
             axes.plot(np.linspace(0, 1, len(values)), values, dashes, color=INK, lw=0.7, label=name)
         axes.set(xlabel="1 - t: part of the way from masks to tokens", ylabel="share of tokens revealed")

@@ -61,7 +61,7 @@ def test_only_options_that_the_stage_can_run_with(helps: dict[str, str]) -> None
     def methods(stage: str) -> set[str]:
         return {key for key in rows(helps[stage]) if key.startswith("method=")}
 
-    trained = ("diffusion", "regression", "mip", "em", "smt", "tokens")
+    trained = ("diffusion", "regression", "mip", "em", "smt", "tokens", "masked_images", "vq")
     assert methods("train") == {f"method={name}" for name in trained}
     students = ("vdd", "sid", "smd", "dmd", "onedp_s", "onedp_d", "cd")
     assert methods("distill") == {f"method={name}" for name in students}
