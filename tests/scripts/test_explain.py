@@ -61,7 +61,8 @@ def test_only_options_that_the_stage_can_run_with(helps: dict[str, str]) -> None
     def methods(stage: str) -> set[str]:
         return {key for key in rows(helps[stage]) if key.startswith("method=")}
 
-    assert methods("train") == {f"method={name}" for name in ("diffusion", "regression", "mip", "em", "smt")}
+    trained = ("diffusion", "regression", "mip", "em", "smt", "vq", "masked_images")
+    assert methods("train") == {f"method={name}" for name in trained}
     students = ("vdd", "sid", "smd", "dmd", "onedp_s", "onedp_d", "cd")
     assert methods("distill") == {f"method={name}" for name in students}
     offered = {stage: {key.split("=")[0] for key in rows(text)} & GROUPS for stage, text in helps.items()}
