@@ -9,6 +9,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -39,6 +40,20 @@ def derived_seed(*parts: int) -> int:
     """
     text = ",".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+
+
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Within, numbers below the smallest normal one (1.2e-38) count as zero, where the processor can do so.
+
+    An expert that explains nothing has a responsibility of e^-100, and so gradients that are denormal: most
+    processors multiply those in microcode, and a mixture's backward pass takes nine times as long.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 class Learner:

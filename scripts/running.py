@@ -26,7 +26,7 @@ from stillhand.core import checkpoint
 from stillhand.core.one_step.turns import Diverged
 from stillhand.core.settings import Settings
 from stillhand.core.shapes import Info
-from stillhand.core.training import Metrics, derived_seed
+from stillhand.core.training import Metrics, denormals_flushed, derived_seed
 from stillhand.scripts.stage import at_least, commit, versions
 
 # What may differ between a killed run and its continuation.
@@ -193,6 +193,7 @@ def train(run: Run, state: Resumable, updates: Iterator[Metrics]) -> Path:
         closing(_Writers.open(run, state.step)) as writers,
         tqdm(total=run.settings.steps, initial=state.step, desc=run.folder.name, mininterval=every_s) as bar,
         _keeping_the_batch(run),
+        denormals_flushed(),
     ):
         for values in updates:
             writers.write(values)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stillhand.core import checkpoint
 from stillhand.core.settings import Settings
-from stillhand.core.training import Learner, TrainState, derived_seed, ema_decay, optimize
+from stillhand.core.training import Learner, TrainState, denormals_flushed, derived_seed, ema_decay, optimize
 
 Objective = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
@@ -191,3 +191,13 @@ def test_the_average_takes_over_buffers() -> None:
     state.follow(0.9)
     assert torch.equal(state.average[1].running_mean, model[1].running_mean)
     assert state.average[1].num_batches_tracked == 1
+
+
+@pytest.mark.skipif(
+    not torch.set_flush_denormal(False), reason="this processor cannot flush denormal numbers"
+)
+def test_denormal_numbers_are_zero_within_a_training_and_numbers_again_after_it() -> None:
+    small = torch.full((8,), 1e-39)
+    with denormals_flushed():
+        assert not small.mul(1.0).any()
+    assert small.mul(1.0).all()
