@@ -1,6 +1,6 @@
 """Demonstrations as memory maps: for data larger than RAM, and for opening at once.
 
-    <store>.mapped/<fingerprint>/{observation, action, episode_ends, modes, seeds}.npy
+    <store>.mapped/<fingerprint>/{observation, action, frames_<camera>, episode_ends, modes, seeds}.npy
 
 The files are copied from the store once, block by block, checked for NaN and against the store's hashes on
 the way, and appear by one rename. A store that has grown has another fingerprint, hence another copy; copies
@@ -26,8 +26,7 @@ from stillhand.datasets.layout import LABELS, Commit
 from stillhand.datasets.schema import Array
 
 _create_npy: Callable[..., "np.memmap[Any, Any]"] = open_memmap  # untyped in numpy 1.26
-KEYS = ("observation", "action")
-BLOCK_ROWS = 2**18  # read at once while copying; a longer episode is read whole
+BLOCK_BYTES = 2**26  # about what is read at once while copying; a longer episode is read whole
 
 
 def open_mapped(path: Path) -> Demonstrations:
@@ -51,10 +50,14 @@ def open_mapped(path: Path) -> Demonstrations:
             # a draft may belong to a training that opens the same store right now
             if stale.name != name and not stale.name.endswith(".draft"):
                 rmtree(stale, ignore_errors=True)
-    arrays = {key: _read(copies / name / f"{key}.npy", mapped=True) for key in KEYS}
+    keys = layout.policy_keys(store.spec)
+    arrays = {key: _read(copies / name / f"{key}.npy", mapped=True) for key in keys}
     labels = {key: _read(copies / name / f"{key}.npy", mapped=False) for key in LABELS}
     check_ends(labels["episode_ends"], len(arrays["observation"]), f"{copies / name}: episode_ends")
-    return Demonstrations(**arrays, **labels, spec=store.spec, fingerprint=name)
+    frames = layout.frames_of(store.spec, arrays)
+    return Demonstrations(
+        arrays["observation"], arrays["action"], **labels, spec=store.spec, fingerprint=name, frames=frames
+    )
 
 
 def _read(file: Path, mapped: bool) -> Array:
@@ -72,7 +75,7 @@ def _copy(store: EpisodeStore, commit: Commit, folder: Path) -> None:
     draft = folder.with_name(f"{folder.name}.{uuid4().hex}.draft")
     draft.mkdir(parents=True)
     try:
-        for key in KEYS:
+        for key in layout.policy_keys(store.spec):
             _copy_rows(store, commit, key, labels["episode_ends"], draft / f"{key}.npy")
         for name, values in labels.items():
             np.save(draft / f"{name}.npy", values, allow_pickle=False)
@@ -89,7 +92,7 @@ def _copy_rows(
     target = _create_npy(file, mode="w+", dtype=np.dtype(field.dtype), shape=(commit.steps, *field.shape))
     link = layout.first_links(store.fields)[key]
     start = 0
-    for first, after in _blocks(ends):
+    for first, after in _blocks(ends, max(BLOCK_BYTES // target[:1].nbytes, 1)):
         stop = int(ends[after - 1])
         rows = store.rows(key, start, stop)
         check_finite(rows, ends[first:after] - start, f"{store.path}: data/{key}", first_episode=first)
@@ -100,10 +103,10 @@ def _copy_rows(
     layout.check_link(store.path, f"data/{key}", link, commit.links[key])
 
 
-def _blocks(ends: Int64[Array, " episodes"]) -> Iterator[tuple[int, int]]:
-    """Split the episodes into runs first ... after - 1 of at most BLOCK_ROWS rows, or of one episode."""
+def _blocks(ends: Int64[Array, " episodes"], rows: int) -> Iterator[tuple[int, int]]:
+    """Split the episodes into runs first ... after - 1 of at most so many rows, or of one episode."""
     first, start = 0, 0
     while first < len(ends):
-        after = max(int(np.searchsorted(ends, start + BLOCK_ROWS, side="right")), first + 1)
+        after = max(int(np.searchsorted(ends, start + rows, side="right")), first + 1)
         yield first, after
         first, start = after, int(ends[after - 1])

@@ -5,10 +5,11 @@
 The arrays lie in RAM or are read-only memory maps; windows.py and loader.py do not see the difference.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float32, Int64, Shaped
+from jaxtyping import Float32, Int64, Shaped, UInt8
 
 from stillhand.datasets.fingerprint import FIRST_LABELS_LINK, extend, fingerprint, first_link, labels_link
 from stillhand.datasets.schema import Array, Spec
@@ -28,6 +29,7 @@ class Demonstrations:
         seeds: The seed each episode was recorded with.
         spec: The task.
         fingerprint: Hash of the content, see fingerprint.py.
+        frames: Of every camera of the task, (steps, y, x, 3) uint8, seen with `observation`.
     """
 
     observation: Float32[Array, "steps o"]
@@ -37,6 +39,7 @@ class Demonstrations:
     seeds: Int64[Array, " episodes"]
     spec: Spec
     fingerprint: str
+    frames: Mapping[str, UInt8[Array, "steps y x 3"]] = field(default_factory=dict)
 
     @property
     def episodes(self) -> int:
@@ -56,24 +59,40 @@ def from_arrays(
     modes: Int64[Array, " episodes"],
     seeds: Int64[Array, " episodes"],
     spec: Spec,
+    frames: Mapping[str, UInt8[Array, "steps y x 3"]] | None = None,
 ) -> Demonstrations:
     """Validated demonstrations with the fingerprint of their content.
 
     Raises:
-        ValueError: Empty, not finite, of other dimensions than the spec's, or with ends that do not increase.
+        ValueError: Empty, not finite, of other dimensions than the spec's, with ends that do not increase, or
+            with frames of other cameras than the spec's.
     """
-    arrays = {"observation": observation, "action": action}
-    widths = {"observation": spec.observation_dim, "action": spec.action_dim}
+    frames = {} if frames is None else frames
+    if {*frames} != {camera.name for camera in spec.cameras}:
+        raise ValueError(f"frames of {sorted(frames)}, expected of the cameras {list(spec.cameras)}")
+    arrays: dict[str, Array] = {"observation": observation, "action": action}
+    arrays |= {camera.key: frames[camera.name] for camera in spec.cameras}
+    shapes: dict[str, tuple[int, ...]] = {
+        "observation": (spec.observation_dim,),
+        "action": (spec.action_dim,),
+    }
+    shapes |= {camera.key: camera.shape for camera in spec.cameras}
     check_ends(episode_ends, len(observation), "episode_ends")
     links = {}
     for key, values in arrays.items():
-        expected = (len(observation), widths[key])
-        if values.shape != expected:
-            raise ValueError(f"{key} has shape {values.shape}, expected {expected}")
-        check_finite(values, episode_ends, key)
+        _check_rows(key, values, (len(observation), *shapes[key]), episode_ends)
         links[key] = extend(first_link(key, values.dtype, values.shape[1:]), values, episode_ends)
     links["labels"] = labels_link(FIRST_LABELS_LINK, episode_ends, modes, seeds)
-    return Demonstrations(observation, action, episode_ends, modes, seeds, spec, fingerprint(spec, links))
+    name = fingerprint(spec, links)
+    return Demonstrations(observation, action, episode_ends, modes, seeds, spec, name, frames)
+
+
+def _check_rows(
+    key: str, values: Shaped[Array, "..."], shape: tuple[int, ...], ends: Int64[Array, " episodes"]
+) -> None:
+    if values.shape != shape:
+        raise ValueError(f"{key} has shape {values.shape}, expected {shape}")
+    check_finite(values, ends, key)
 
 
 def check_ends(ends: Int64[Array, " episodes"], steps: int, where: str) -> None:

@@ -139,25 +139,27 @@ class EpisodeStore:
             self._write(group)
 
     def load(self) -> Demonstrations:
-        """Read observations and actions into RAM and check them against their hashes.
+        """Read observations, actions and frames into RAM and check them against their hashes.
 
         Raises:
             ValueError: Empty, damaged, or with contents other than those appended; names array and place.
         """
         commit = self.commit()
         ends, modes, seeds = self.labels(commit)
-        arrays = {key: self.rows(key, 0, commit.steps) for key in ("observation", "action")}
+        arrays = {key: self.rows(key, 0, commit.steps) for key in layout.policy_keys(self.spec)}
         for key, values in arrays.items():
             check_finite(values, ends, f"{self.path}: data/{key}")
             link = extend(layout.first_links(self.fields)[key], values, ends)
             layout.check_link(self.path, f"data/{key}", link, commit.links[key])
         return Demonstrations(
-            **arrays,
+            observation=arrays["observation"],
+            action=arrays["action"],
             episode_ends=ends,
             modes=modes,
             seeds=seeds,
             spec=self.spec,
             fingerprint=fingerprint(self.spec, commit.links),
+            frames=layout.frames_of(self.spec, arrays),
         )
 
     def rows(self, key: str, start: int, stop: int) -> Shaped[Array, "n ..."]:

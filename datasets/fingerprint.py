@@ -10,14 +10,13 @@ its fingerprint at once, and whoever reads an array can prove that it is the arr
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-from stillhand.datasets.schema import Array, Spec
+from stillhand.datasets.schema import Array, Spec, spec_to_json
 
 
 def first_link(key: str, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> str:
@@ -60,5 +59,5 @@ def labels_link(
 
 def fingerprint(spec: Spec, links: Mapping[str, str]) -> str:
     """One hash (64 hexadecimal digits) for the whole content."""
-    content = {"spec": asdict(spec), "links": dict(links)}
+    content = {"spec": spec_to_json(spec), "links": dict(links)}
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 
 from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.layout import Field, check_fields
-from stillhand.datasets.schema import Spec
+from stillhand.datasets.schema import Spec, spec_from_json, spec_to_json
 
 HEADER = "stillhand"  # under this name a written file carries the header of its store
 UNNAMED = "a task without a name"
@@ -74,7 +74,9 @@ def spec_from(path: Path, told: Told, dims: tuple[int, int], task: str | None, h
 def header_text(store: EpisodeStore) -> str:
     """The header of a store as JSON, for a file of another format to carry."""
     fields = {key: asdict(field) for key, field in store.fields.items()}
-    return json.dumps({"spec": asdict(store.spec), "fields": fields, "attributes": dict(store.attributes)})
+    return json.dumps(
+        {"spec": spec_to_json(store.spec), "fields": fields, "attributes": dict(store.attributes)}
+    )
 
 
 def header_from(text: str, where: str, told: Told) -> Header:
@@ -89,7 +91,7 @@ def header_from(text: str, where: str, told: Told) -> Header:
             key: Field(tuple(value["shape"]), value["dtype"], value["unit"])
             for key, value in found["fields"].items()
         }
-        spec = Spec(**found["spec"])
+        spec = spec_from_json(found["spec"])
         spec = replace(spec, task=told.task or spec.task, control_hz=told.control_hz or spec.control_hz)
         units = {"observation": told.observation_unit, "action": told.action_unit}
         fields |= {key: replace(fields[key], unit=unit) for key, unit in units.items() if unit is not None}

@@ -19,7 +19,7 @@ from jaxtyping import Shaped
 from zarr.codecs import ZstdCodec
 
 from stillhand.datasets.fingerprint import FIRST_LABELS_LINK, first_link
-from stillhand.datasets.schema import Array, Spec
+from stillhand.datasets.schema import Array, Spec, spec_from_json, spec_to_json
 
 FORMAT = "stillhand episodes"
 SCHEMA = 1
@@ -73,6 +73,21 @@ def state_fields(spec: Spec, observation_unit: str, action_unit: str) -> dict[st
     }
 
 
+def frame_fields(spec: Spec) -> dict[str, Field]:
+    """The fields of a task's cameras: RGB, uint8."""
+    return {camera.key: Field(camera.shape, "uint8", "RGB") for camera in spec.cameras}
+
+
+def policy_keys(spec: Spec) -> tuple[str, ...]:
+    """The keys that policies read: observations, actions and every camera's frames."""
+    return ("observation", "action", *(camera.key for camera in spec.cameras))
+
+
+def frames_of(spec: Spec, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Of arrays by key, the frames by camera."""
+    return {camera.name: arrays[camera.key] for camera in spec.cameras}
+
+
 def first_links(fields: Mapping[str, Field]) -> dict[str, str]:
     """The hash chains of a store without episodes."""
     links = {key: first_link(key, np.dtype(field.dtype), field.shape) for key, field in fields.items()}
@@ -87,6 +102,10 @@ def check_fields(spec: Spec, fields: Mapping[str, Field]) -> None:
         field = fields.get(key)
         if field is None or field.shape != (width,) or field.dtype != "float32":
             raise ValueError(f"field {key!r} is {field}, expected float32 of shape ({width},)")
+    for key, expected in frame_fields(spec).items():
+        found = fields.get(key)
+        if found is None or (found.shape, found.dtype) != (expected.shape, expected.dtype):
+            raise ValueError(f"field {key!r} is {found}, expected {expected}: frames of a camera of the task")
     for key, field in fields.items():
         if not key.isidentifier() or key == "labels":
             raise ValueError(f"field name {key!r}, expected an identifier other than 'labels'")
@@ -101,7 +120,7 @@ def write_empty(path: Path, spec: Spec, fields: Mapping[str, Field], attributes:
     header = {
         "format": FORMAT,
         "schema": SCHEMA,
-        "spec": asdict(spec),
+        "spec": spec_to_json(spec),
         "fields": {key: asdict(field) for key, field in fields.items()},
         "attributes": dict(attributes),
         "commit": asdict(Commit(0, 0, first_links(fields))),
@@ -152,7 +171,7 @@ def read_header(path: Path) -> Header:
 
 
 def _parse(attributes: Mapping[str, Any]) -> Header:
-    spec = Spec(**attributes["spec"])
+    spec = spec_from_json(attributes["spec"])
     fields = {
         key: Field(tuple(field["shape"]), field["dtype"], field["unit"])
         for key, field in attributes["fields"].items()

@@ -50,6 +50,7 @@ class WindowLoader:
         # a memory map seen as a plain array: the subclass costs 2 us more per read
         self._observation = np.asarray(demonstrations.observation)
         self._action = np.asarray(demonstrations.action)
+        self._frames = {name: np.asarray(frames) for name, frames in demonstrations.frames.items()}
         self._bounds = boundaries(demonstrations.episode_ends)
 
     def __len__(self) -> int:
@@ -74,4 +75,8 @@ class WindowLoader:
             observation=torch.from_numpy(self._observation.take(observations, axis=0)),
             action=torch.from_numpy(self._action.take(actions, axis=0)),
             valid=torch.from_numpy(valid),
+            frames={
+                name: torch.from_numpy(frames.take(observations, axis=0))
+                for name, frames in self._frames.items()
+            },
         )

@@ -2,22 +2,58 @@
 
 Axes, everywhere in the project:
     b batch | n episodes in parallel | t observation steps | h predicted action steps
-    o numbers per observation | a numbers per action | e experts
+    o numbers per observation | a numbers per action | e experts | y x 3 rows, columns, RGB of a frame
 Lengths are metres, angles radians, times seconds unless a name says otherwise.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor
 
 if TYPE_CHECKING:  # numpy 1.26 types arrays by two parameters; jaxtyping wants the bare class at run time
     Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 else:
     Array = np.ndarray
+
+
+Frames: TypeAlias = Mapping[str, UInt8[Array, "..."]]
+"""By camera: (n, y, x, 3), one frame each, or (n, t, y, x, 3), windows of frames."""
+NO_FRAMES: Frames = {}
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera whose frames are part of what is observed, RGB, uint8.
+
+    Args:
+        name: An identifier; what it shows is the task's to say.
+        height, width: Of a frame, pixels.
+
+    Raises:
+        ValueError: If the name is no identifier, or a side is below 1.
+    """
+
+    name: str
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or min(self.height, self.width) < 1:
+            raise ValueError(f"a camera needs an identifier and sides of at least 1 pixel, got {self}")
+
+    @property
+    def key(self) -> str:
+        """Under which a store keeps its frames."""
+        return f"frames_{self.name}"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(y, x, 3) of a frame."""
+        return self.height, self.width, 3
 
 
 @dataclass(frozen=True)
@@ -29,12 +65,38 @@ class Spec:
         observation_dim: Numbers per observation.
         action_dim: Numbers per action.
         control_hz: Actions executed per second of simulated (or real) time.
+        cameras: Whose frames are observed beside the numbers.
+
+    Raises:
+        ValueError: If two cameras have one name.
     """
 
     task: str
     observation_dim: int
     action_dim: int
     control_hz: float
+    cameras: tuple[Camera, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len({camera.name for camera in self.cameras}) < len(self.cameras):
+            raise ValueError(f"cameras need names of their own, got {[one.name for one in self.cameras]}")
+
+
+def spec_to_json(spec: Spec) -> dict[str, Any]:
+    """A spec as values of JSON; without cameras, no word of them, as in files from before there were any."""
+    values = asdict(spec)
+    cameras = [asdict(camera) for camera in spec.cameras]
+    return {**values, "cameras": cameras} if cameras else {k: values[k] for k in values if k != "cameras"}
+
+
+def spec_from_json(values: Mapping[str, Any]) -> Spec:
+    """What `spec_to_json` wrote.
+
+    Raises:
+        ValueError, TypeError: If it is something else.
+    """
+    cameras = tuple(Camera(**camera) for camera in values.get("cameras", ()))
+    return Spec(**{**values, "cameras": cameras})
 
 
 @dataclass(frozen=True)
@@ -42,12 +104,14 @@ class Batch:
     """Windows of demonstrations in physical units.
 
     `observation[:, -1]` and `action[:, 0]` belong to the same time step. `valid` is False where the
-    action stands after the episode's end and repeats its last action.
+    action stands after the episode's end and repeats its last action. `frames` holds (b, t, y, x, 3) of
+    every camera of the task, those of the observations.
     """
 
     observation: Float[Tensor, "b t o"]
     action: Float[Tensor, "b h a"]
     valid: Bool[Tensor, "b h"]
+    frames: Mapping[str, UInt8[Tensor, "b t y x 3"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

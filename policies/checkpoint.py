@@ -3,7 +3,6 @@
 A card's classes are looked up in `ALLOWED`; nothing else can be named by a file.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from stillhand.core.nets.mlp import DenoisingMLP, MLPTrunk
 from stillhand.core.nets.tokens import TokenTransformer
 from stillhand.core.nets.transformer import DenoisingTransformer, TransformerTrunk
 from stillhand.core.nets.unet1d import UNet1d
-from stillhand.datasets.schema import Spec
+from stillhand.datasets.schema import Spec, spec_from_json, spec_to_json
 from stillhand.policies import tokenizers
 from stillhand.policies.base import Border, ChunkPolicy
 from stillhand.policies.encoders import StateEncoder
@@ -88,7 +87,7 @@ def load(path: Path, spec: Spec | None = None) -> tuple[ChunkPolicy, checkpoint.
         if not isinstance(found.card.get(key), dict):
             raise ValueError(f"{found.folder}: card has {key}={found.card.get(key)!r}, expected a mapping")
     try:
-        own = Spec(**found.card["spec"])
+        own = spec_from_json(found.card["spec"])
         policy = build(found.card["border"], found.card["policy"], own)
         policy.load_state_dict(found.tensors("policy"))
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
@@ -100,4 +99,4 @@ def load(path: Path, spec: Spec | None = None) -> tuple[ChunkPolicy, checkpoint.
 
 def describe(border: Mapping[str, Any], policy: Mapping[str, Any], spec: Spec) -> checkpoint.Card:
     """The part of a card from which `load` rebuilds the policy."""
-    return {"spec": dataclasses.asdict(spec), "border": dict(border), "policy": dict(policy)}
+    return {"spec": spec_to_json(spec), "border": dict(border), "policy": dict(policy)}

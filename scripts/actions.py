@@ -149,7 +149,8 @@ def _states(config: dict[str, Any], spec: Spec) -> Demonstrations | None:
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
-    return Batch(*(part.to(device) for part in (batch.observation, batch.action, batch.valid)))
+    frames = {name: seen.to(device) for name, seen in batch.frames.items()}
+    return Batch(batch.observation.to(device), batch.action.to(device), batch.valid.to(device), frames)
 
 
 def border_of(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Small stores and the episodes in them."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 
 from stillhand.datasets.demonstrations import Demonstrations, from_arrays
 from stillhand.datasets.episodes import Episode, EpisodeStore
-from stillhand.datasets.layout import state_fields
-from stillhand.datasets.schema import Spec
+from stillhand.datasets.layout import frame_fields, state_fields
+from stillhand.datasets.schema import Camera, Spec
 
 
 class Recorder:
@@ -39,12 +40,36 @@ class Recorder:
             np.array([e.mode for e in episodes]),
             np.array([e.seed for e in episodes]),
             self.spec,
+            {
+                camera.name: np.concatenate([e.arrays[camera.key] for e in episodes])
+                for camera in self.spec.cameras
+            },
         )
 
     def store(self, path: Path, lengths: Sequence[int] = ()) -> EpisodeStore:
         store = EpisodeStore.create(path, self.spec, self.fields, self.attributes)
         store.append_many(self.episodes(lengths))
         return store
+
+
+class SeeingRecorder(Recorder):
+    """The same with frames of two cameras, every pixel of which is 10 times the episode plus the step."""
+
+    spec = dataclasses.replace(Recorder.spec, cameras=(Camera("top", 4, 5), Camera("hand", 2, 2)))
+    fields = {**Recorder.fields, **frame_fields(spec)}  # noqa: RUF012
+
+    def episode(self, number: int, steps: int) -> Episode:
+        plain = super().episode(number, steps)
+        marks = (10 * number + np.arange(steps)).astype(np.uint8)[:, None, None, None]
+        frames = {
+            camera.key: np.broadcast_to(marks, (steps, *camera.shape)).copy() for camera in self.spec.cameras
+        }
+        return Episode({**plain.arrays, **frames}, plain.mode, plain.seed)
+
+
+@pytest.fixture(scope="session")
+def seeing() -> SeeingRecorder:
+    return SeeingRecorder()
 
 
 @pytest.fixture(scope="session")

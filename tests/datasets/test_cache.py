@@ -15,14 +15,14 @@ from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.normalize import Normalizer
 
 if TYPE_CHECKING:
-    from .conftest import Recorder
+    from .conftest import Recorder, SeeingRecorder
 
 
-@pytest.mark.parametrize("block_rows", [1, 6, 2**18])
+@pytest.mark.parametrize("block_bytes", [1, 72, 2**26])
 def test_it_holds_what_load_returns(
-    recorder: "Recorder", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_rows: int
+    recorder: "Recorder", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ) -> None:
-    monkeypatch.setattr(cache, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(cache, "BLOCK_BYTES", block_bytes)
     store = recorder.store(tmp_path / "s.zarr", [3, 5, 2, 9])
     mapped, loaded = open_mapped(store.path), store.load()
     for name in ("observation", "action", "episode_ends", "modes", "seeds"):
@@ -38,6 +38,19 @@ def test_batches_and_fits_are_those_of_ram(recorder: "Recorder", tmp_path: Path)
     assert torch.equal(one.observation, other.observation) and torch.equal(one.action, other.action)
     fits = [Normalizer.fit_zscore(data.action) for data in (mapped, loaded)]
     assert torch.equal(fits[0].scale, fits[1].scale)
+
+
+def test_frames_are_mapped_too_and_windows_of_them_are_those_of_ram(
+    seeing: "SeeingRecorder", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "BLOCK_BYTES", 4 * 5 * 3 * 4)  # four frames of `top` at a time
+    store = seeing.store(tmp_path / "s.zarr", [3, 9, 2])
+    mapped, loaded = open_mapped(store.path), store.load()
+    assert {*mapped.frames} == {"top", "hand"} == {*loaded.frames}
+    for name, frames in mapped.frames.items():
+        assert isinstance(frames, np.memmap) and np.array_equal(frames, loaded.frames[name])
+    one, other = (WindowLoader(data, 2, 3, 14, seed=1).batch(0) for data in (mapped, loaded))
+    assert all(torch.equal(one.frames[name], other.frames[name]) for name in ("top", "hand"))
 
 
 def test_it_is_made_once_and_opening_reads_no_data(
@@ -67,7 +80,7 @@ def test_it_is_made_anew_when_the_store_grows(recorder: "Recorder", tmp_path: Pa
 def test_a_bad_store_leaves_no_copy(
     recorder: "Recorder", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "BLOCK_ROWS", 6)
+    monkeypatch.setattr(cache, "BLOCK_BYTES", 72)
     store = recorder.store(tmp_path / "s.zarr", [3, 5, 2])
     root = zarr.open_group(store.path, mode="r+")
     root["data/action"][6, 0] = 7.0

@@ -11,10 +11,10 @@ import zarr
 from stillhand.datasets import layout
 from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.layout import Field
-from stillhand.datasets.schema import Spec
+from stillhand.datasets.schema import Camera, Spec
 
 if TYPE_CHECKING:
-    from .conftest import Recorder
+    from .conftest import Recorder, SeeingRecorder
 
 
 LINKS = {"observation": "", "action": "", "labels": ""}
@@ -157,3 +157,21 @@ def test_bad_fields_are_refused_before_anything_is_written(
     with pytest.raises(ValueError, match="attributes are .* expected values of JSON"):
         EpisodeStore.create(tmp_path / "s.zarr", recorder.spec, recorder.fields, {"x": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("field", [None, Field((4, 5, 3), "float32", ""), Field((5, 4, 3), "uint8", "")])
+def test_a_task_that_sees_needs_the_frames_of_every_camera(
+    seeing: "SeeingRecorder", tmp_path: Path, field: Field | None
+) -> None:
+    fields = {key: value for key, value in seeing.fields.items() if key != "frames_top"}
+    wrong = fields if field is None else {**fields, "frames_top": field}
+    with pytest.raises(ValueError, match=r"'frames_top' is .*expected .*\(4, 5, 3\).*camera of the task"):
+        EpisodeStore.create(tmp_path / "s.zarr", seeing.spec, wrong, {})
+    assert not (tmp_path / "s.zarr").exists()
+
+
+def test_a_reader_of_windows_reads_one_chunk_of_frames_or_two(tmp_path: Path) -> None:
+    spec = Spec("toy", 3, 2, 20.0, (Camera("top", 84, 84),))
+    fields = layout.state_fields(spec, "m", "m") | layout.frame_fields(spec)
+    EpisodeStore.create(tmp_path / "s.zarr", spec, fields, {})
+    assert zarr.open_group(tmp_path / "s.zarr", mode="r")["data/frames_top"].chunks == (16, 84, 84, 3)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stillhand.datasets.loader import WindowLoader
 
 if TYPE_CHECKING:
-    from .conftest import Recorder
+    from .conftest import Recorder, SeeingRecorder
 
 
 def rows(loader: WindowLoader, batches: int) -> torch.Tensor:
@@ -52,6 +52,16 @@ def test_the_order_is_the_same_for_every_batch_size(lengths: list[int], size: in
     data = from_arrays(marks, marks, np.cumsum(lengths), labels, labels, Spec("toy", 1, 1, 10.0))
     one, many = (WindowLoader(data, 2, 3, batch_size=b, seed=seed) for b in (1, size))
     assert torch.equal(rows(one, 3 * size), rows(many, 3))
+
+
+def test_frames_are_those_of_the_observations_and_never_of_another_episode(seeing: "SeeingRecorder") -> None:
+    loader = WindowLoader(seeing.demonstrations([5, 1, 8]), 3, 2, batch_size=14, seed=0)
+    batch = loader.batch(0)
+    assert batch.frames["top"].shape == (14, 3, 4, 5, 3) and batch.frames["hand"].shape == (14, 3, 2, 2, 3)
+    for observation, top, hand in zip(batch.observation, *batch.frames.values(), strict=True):
+        episode, t = divmod(round(observation[-1, 0].item()), 1000)
+        seen = [10 * episode + max(t + k, 0) for k in (-2, -1, 0)]
+        assert top[:, 0, 0, 0].tolist() == seen == hand[:, 1, 1, 2].tolist()
 
 
 def test_resuming_needs_only_the_step(recorder: "Recorder") -> None:
