@@ -60,14 +60,15 @@ class Learner:
     """A model and its optimizer.
 
     Args:
-        model: Trained in place. Buffers are no weights: normalizers are fixed before training starts, a
-            codebook learns by itself.
+        model: Trained in place, but for parameters that want no gradient. Buffers are no weights: normalizers
+            are fixed before training starts, a codebook learns by itself.
         settings: Only the optimizer's constants are read here.
     """
 
     def __init__(self, model: nn.Module, settings: Settings) -> None:
         self.model = model
-        self.parameters: list[Tensor] = list(model.parameters())
+        self.names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        self.parameters: list[Tensor] = [model.get_parameter(name) for name in self.names]
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=settings.learning_rate,
@@ -100,7 +101,7 @@ class Learner:
     def tensors(self) -> dict[str, Tensor]:
         """Weights and moments by name."""
         named = {f"model.{k}": v.detach() for k, v in self.model.state_dict().items()}
-        for i, (name, _) in enumerate(self.model.named_parameters()):
+        for i, name in enumerate(self.names):
             for key, value in self.optimizer.state_dict()["state"].get(i, {}).items():
                 named[f"optimizer.{key}.{name}"] = value
         return named
@@ -117,7 +118,7 @@ class Learner:
             return  # saved before its first step
         moments = {
             i: {key: _moment(tensors, key, name, parameter) for key in MOMENTS}
-            for i, (name, parameter) in enumerate(self.model.named_parameters())
+            for i, (name, parameter) in enumerate(zip(self.names, self.parameters, strict=True))
         }
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
@@ -144,9 +145,10 @@ class TrainState:
     @torch.no_grad()
     def follow(self, decay: float) -> None:
         """Move the average a step towards the model; buffers are no weights, they are taken over."""
-        torch._foreach_lerp_([*self.average.parameters()], self.learner.parameters, 1 - decay)
-        for own, latest in zip(self.average.buffers(), self.model.buffers(), strict=True):
-            own.copy_(latest)
+        own: list[Tensor] = [self.average.get_parameter(name) for name in self.learner.names]
+        torch._foreach_lerp_(own, self.learner.parameters, 1 - decay)
+        for kept, latest in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(latest)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything but the step that a resumed run needs, by name; the average is saved on its own."""

@@ -39,7 +39,7 @@ class Demonstrations:
     seeds: Int64[Array, " episodes"]
     spec: Spec
     fingerprint: str
-    frames: Mapping[str, UInt8[Array, "steps y x 3"]] = field(default_factory=dict)
+    frames: Mapping[str, UInt8[Array, "steps _ _ 3"]] = field(default_factory=dict)
 
     @property
     def episodes(self) -> int:
@@ -59,7 +59,7 @@ def from_arrays(
     modes: Int64[Array, " episodes"],
     seeds: Int64[Array, " episodes"],
     spec: Spec,
-    frames: Mapping[str, UInt8[Array, "steps y x 3"]] | None = None,
+    frames: Mapping[str, UInt8[Array, "steps _ _ 3"]] | None = None,
 ) -> Demonstrations:
     """Validated demonstrations with the fingerprint of their content.
 

@@ -111,7 +111,7 @@ class Batch:
     observation: Float[Tensor, "b t o"]
     action: Float[Tensor, "b h a"]
     valid: Bool[Tensor, "b h"]
-    frames: Mapping[str, UInt8[Tensor, "b t y x 3"]] = field(default_factory=dict)
+    frames: Mapping[str, UInt8[Tensor, "b t _ _ 3"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

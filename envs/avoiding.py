@@ -10,13 +10,17 @@ parallel cylinder axes. The model computes no collisions: no contact force could
 Task: D3IL's Avoiding, Jia et al. 2024, arXiv 2402.14606.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from stillhand.datasets.schema import Array, Spec
+from stillhand.envs.base import Shoot
+from stillhand.envs.discs import Disc, TopView
 from stillhand.envs.rod import RodTask
 
 
@@ -45,6 +49,7 @@ START_M = (0.525, -0.28)
 START_JITTER_M = (0.02, 0.01)
 GOAL_Y_M = 0.35
 WORKSPACE_M = ((0.2, 0.8), (-0.32, 0.4))  # what a drawing should show; nothing stops the rod there
+OBSTACLE_COLOUR, ROD_COLOUR = (77, 92, 117), (217, 84, 26)  # RGB
 ACTION_LIMIT_M = 0.01
 PHYSICS_STEPS = 35
 PHYSICS_STEP_S = 0.001
@@ -109,7 +114,7 @@ def start_position(seed: int) -> Float[Array, " 2"]:
 
 
 class Avoiding(RodTask):
-    """n episodes of the task in one process; implements `stillhand.envs.base.PositionEnv`.
+    """n episodes of the task in one process; implements `stillhand.envs.base.FilmedEnv`.
 
     Observation (4): desired x, y; actual x, y, in metres. Action (2): change of the desired position, metres
     per control step. The arm's set point moves at most `ACTION_LIMIT_M` per axis and step: larger
@@ -132,6 +137,17 @@ class Avoiding(RodTask):
     def displacement_m(self, action: Float[Array, "t a"]) -> Float[Array, "t d"]:
         """Actions are displacements."""
         return action
+
+    @contextmanager
+    def camera(self, width: int, height: int) -> Iterator[Shoot]:
+        """Pictures from above: obstacles, goal line, and the rod where it is, not where it is meant to be."""
+        obstacles = [Disc(x, y, radius, OBSTACLE_COLOUR) for x, y, radius in OBSTACLES]
+        view = TopView(width, height, WORKSPACE_M, obstacles)
+
+        def picture(state: Float[Array, " s"]) -> UInt8[Array, "y x 3"]:
+            return view.picture([Disc(float(state[1]), float(state[2]), ROD_RADIUS_M, ROD_COLOUR)])
+
+        yield lambda episodes: np.stack([picture(self._state[i]) for i in episodes])
 
     def contact(self) -> Bool[Array, " n"]:
         """Which episodes ended by touching an obstacle."""

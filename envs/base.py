@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from stillhand.datasets.schema import Array, Chunk, Spec
+from stillhand.datasets.schema import NO_FRAMES, Array, Chunk, Frames, Spec
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,34 @@ class FilmedEnv(PositionEnv, Protocol):
 
 
 @runtime_checkable
+class ManyViews(FilmedEnv, Protocol):
+    """Environments whose model has cameras of its own, beside that of the films."""
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Their names."""
+        ...
+
+    def view(self, name: str, width: int, height: int) -> AbstractContextManager[Shoot]:
+        """As `camera`, through the camera of this name."""
+        ...
+
+
+@runtime_checkable
+class SeeingEnv(PositionEnv, Protocol):
+    """Environments whose cameras are observed beside the numbers, where the spec has any."""
+
+    def frames(self) -> Frames:
+        """What every camera of the spec sees of every episode as it stands, (n, y, x, 3)."""
+        ...
+
+
+def frames_of(env: BatchEnv) -> Frames:
+    """What the cameras of a task see now; nothing where it has none."""
+    return env.frames() if isinstance(env, SeeingEnv) else NO_FRAMES
+
+
+@runtime_checkable
 class Policy(Protocol):
     """What a rollout needs of a controller."""
 
@@ -117,6 +145,15 @@ class Policy(Protocol):
         """Actions it plans in one call."""
         ...
 
-    def act(self, observation: Float[Array, "n t o"], rngs: Sequence[np.random.Generator]) -> Chunk:
-        """Plan one chunk per episode; episode i draws its randomness from rngs[i] only."""
+    def act(
+        self,
+        observation: Float[Array, "n t o"],
+        rngs: Sequence[np.random.Generator],
+        frames: Frames = NO_FRAMES,
+    ) -> Chunk:
+        """Plan one chunk per episode; episode i draws its randomness from rngs[i] only.
+
+        Args:
+            frames: Of every camera of the task, (n, t, y, x, 3).
+        """
         ...

@@ -72,6 +72,20 @@ def view_from(
     return camera
 
 
+def own_view(model: mujoco.MjModel, names: Sequence[str]) -> mujoco.MjvCamera:
+    """The camera of the model that has one of these names.
+
+    Raises:
+        ValueError: If none has.
+    """
+    cameras = [model.camera(number) for number in range(model.ncam)]
+    if not (found := [camera.id for camera in cameras if camera.name in names]):
+        raise ValueError(f"need a camera named {' or '.join(names)}, got {[one.name for one in cameras]}")
+    view = mujoco.MjvCamera()
+    view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, found[0]
+    return view
+
+
 class Canvas:
     """A drawing context of its own: others may be opened, drawn on and freed meanwhile."""
 

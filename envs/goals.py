@@ -8,6 +8,7 @@ afterwards by the mode they took, as anybody's recordings with modes could be.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -15,15 +16,16 @@ from jaxtyping import Bool, Float, Int
 from stillhand.datasets.episodes import Episode
 from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.base import PositionEnv, Step
+from stillhand.envs.wrapped import Wrapped
 
 GOAL_KEY = 4  # of an episode's seed: which goal is asked for
 
 
-class GoalConditioned:
-    """A task's episodes with a goal each; implements `stillhand.envs.base.PositionEnv`.
+class GoalConditioned(Wrapped):
+    """A task's episodes with a goal each; implements `stillhand.envs.base.SeeingEnv`.
 
     Args:
-        env: The task.
+        env: The task; modes are counted as it counts them, goals are told.
         goals: Goal 0..G-1 of every mode; every goal has a mode, and there are two at least.
 
     Raises:
@@ -35,30 +37,10 @@ class GoalConditioned:
             raise ValueError(f"goals must name one for each of {env.modes} modes, got {len(goals)}")
         if {*goals} != {*range(max(goals) + 1)} or max(goals) < 1:
             raise ValueError(f"goals must be 0, 1, ... without a gap, two at least, got {sorted({*goals})}")
-        self.env = env
+        super().__init__(env)
         self._of_mode, self._count = np.array(goals), max(goals) + 1
         self.goal: Int[Array, " n"] = np.zeros(0, dtype=np.int64)  # of the episodes being played
         self._solved: Bool[Array, " n"] = np.zeros(0, dtype=bool)
-
-    @property
-    def capacity(self) -> int | None:
-        """Of the task."""
-        return self.env.capacity
-
-    @property
-    def horizon(self) -> int:
-        """Of the task."""
-        return self.env.horizon
-
-    @property
-    def modes(self) -> int:
-        """Of the task: goals are told, modes are counted."""
-        return self.env.modes
-
-    @property
-    def position_columns(self) -> slice | None:
-        """Of the task."""
-        return self.env.position_columns
 
     @property
     def goals(self) -> list[int]:
@@ -75,7 +57,7 @@ class GoalConditioned:
     def spec(self) -> Spec:
         """The task's, with the goal's numbers and a name of its own."""
         own = self.env.spec
-        return Spec(f"{own.task}-goals", own.observation_dim + self._count, own.action_dim, own.control_hz)
+        return replace(own, task=f"{own.task}-goals", observation_dim=own.observation_dim + self._count)
 
     def reset(self, seeds: Sequence[int]) -> Float[Array, "n o"]:
         """Start len(seeds) episodes; start and goal depend on the episode's own seed alone."""
@@ -100,17 +82,9 @@ class GoalConditioned:
         reached: Array = (mode >= 0) & (self._of_mode[mode] == self.goal)
         return reached
 
-    def mode(self) -> Int[Array, " n"]:
-        """Of the task, whatever the goal."""
-        return self.env.mode()
-
     def score(self) -> Float[Array, " n"]:
         """Of the task, where the goal was reached; else 0."""
         return np.where(self.reached(), self.env.score(), 0.0)
-
-    def displacement_m(self, action: Float[Array, "t a"]) -> Float[Array, "t d"] | None:
-        """Of the task."""
-        return self.env.displacement_m(action)
 
     def labelled(self, episode: Episode) -> Episode:
         """A recorded episode of the task with the goal that its mode belongs to.

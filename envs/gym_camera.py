@@ -1,6 +1,6 @@
 """Pictures of episodes in other packages' MuJoCo environments."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -42,17 +42,3 @@ def overview(model: mujoco.MjModel) -> mujoco.MjvCamera:
     camera = mujoco.MjvCamera()
     mujoco.mjv_defaultFreeCamera(model, camera)
     return camera
-
-
-def own_view(model: mujoco.MjModel, names: Sequence[str]) -> mujoco.MjvCamera:
-    """The camera of the model that has one of these names.
-
-    Raises:
-        ValueError: If none has.
-    """
-    cameras = [model.camera(number) for number in range(model.ncam)]
-    if not (found := [camera.id for camera in cameras if camera.name in names]):
-        raise ValueError(f"need a camera named {' or '.join(names)}, got {[one.name for one in cameras]}")
-    view = mujoco.MjvCamera()
-    view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, found[0]
-    return view

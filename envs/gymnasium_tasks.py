@@ -25,9 +25,9 @@ from jaxtyping import Float, Int
 from stillhand.datasets.d4rl_scores import normalized_score
 from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.base import Shoot, Step
-from stillhand.envs.camera import view_from
+from stillhand.envs.camera import own_view, view_from
 from stillhand.envs.d4rl_layouts import KITCHEN_COLUMNS, KITCHEN_TASKS, LAYOUTS, Layout, with_goal
-from stillhand.envs.gym_camera import gym_camera, overview, own_view
+from stillhand.envs.gym_camera import gym_camera, overview
 from stillhand.envs.gym_episodes import GymEnv, GymEpisodes, Rules, optional, saturated, seeded
 
 KITCHEN_VIEW = ((-0.2, 0.5, 2.0), 2.2, 70.0, -35.0)  # of a camera behind the robot; its model has none such

@@ -10,13 +10,13 @@ Scheme: Diffusion Policy, Chi et al. 2023, arXiv 2303.04137, section 2.3.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
-from stillhand.datasets.schema import Array, Chunk
+from stillhand.datasets.schema import NO_FRAMES, Array, Chunk, Frames
 from stillhand.envs.base import Policy
 
 
@@ -64,18 +64,32 @@ class RecedingHorizon:
         self._episodes = episodes
         self._rngs = rngs
         self._window: Float[Array, "n t o"] | None = None
+        self._frames: Frames = NO_FRAMES  # windows
         self._actions: Float[Array, "n h a"] | None = None
         self.steps = 0
         self.plan: Plan | None = None
 
-    def act(self, observation: Float[Array, "n o"], running: Bool[Array, " n"]) -> Float[Array, "n a"]:
+    def act(
+        self,
+        observation: Float[Array, "n o"],
+        running: Bool[Array, " n"],
+        look: Callable[[], Frames] = lambda: NO_FRAMES,
+    ) -> Float[Array, "n a"]:
         """One action per episode; zeros where the episode is over.
 
         Afterwards `plan` is what the policy planned at this step, or None if the step executed an
         earlier chunk.
+
+        Args:
+            look: What every camera sees now, (n, y, x, 3); asked only where a plan will look at it.
         """
-        self._window = self._pushed(observation)
         phase = self.steps % self._action_horizon
+        self._window = _pushed(self._window, self._checked(observation), self._policy.observation_horizon)
+        if -phase % self._action_horizon < self._policy.observation_horizon:
+            self._frames = {
+                name: _pushed(self._frames.get(name), seen, self._policy.observation_horizon)
+                for name, seen in look().items()
+            }
         self.plan = self._replanned(np.flatnonzero(running)) if phase == 0 else None
         if self.plan is not None:
             actions = self.plan.chunk.actions
@@ -85,12 +99,10 @@ class RecedingHorizon:
         assert self._actions is not None
         return np.where(running[:, None], self._actions[:, phase], 0)
 
-    def _pushed(self, observation: Float[Array, "n o"]) -> Float[Array, "n t o"]:
+    def _checked(self, observation: Float[Array, "n o"]) -> Float[Array, "n o"]:
         if len(observation) != len(self._episodes):
             raise ValueError(f"need {len(self._episodes)} observations, got {len(observation)}")
-        if self._window is None:
-            return np.repeat(observation[:, None], self._policy.observation_horizon, axis=1)
-        return np.concatenate([self._window[:, 1:], observation[:, None]], axis=1)
+        return observation
 
     def _replanned(self, rows: Int[Array, " n"]) -> Plan:
         """Plan for these rows in calls of equal size."""
@@ -114,7 +126,8 @@ class RecedingHorizon:
         # padding draws from generators of its own: an episode's must not advance twice
         rngs = [*(self._rngs[i] for i in block), *(np.random.default_rng(i) for i in range(missing))]
         start = time.perf_counter()
-        chunk = self._policy.act(self._window[padded], rngs)
+        seen = {name: windows[padded] for name, windows in self._frames.items()}
+        chunk = self._policy.act(self._window[padded], rngs, seen)
         latency_ms = 1000 * (time.perf_counter() - start) / self._batch_rows
         self._check(chunk, block)
         info = {key: values[: len(block)] for key, values in chunk.info.items()}
@@ -136,6 +149,13 @@ class RecedingHorizon:
                 f"{name} planned a non-finite action in episode {self._episodes[block[row]]}"
                 f" at step {self.steps}: {chunk.actions[row].tolist()}"
             )
+
+
+def _pushed(window: Array | None, latest: Shaped[Array, "n ..."], steps: int) -> Shaped[Array, "n t ..."]:
+    """The last `steps` of what was seen, oldest first; the first one repeated before the start."""
+    if window is None:
+        return np.repeat(latest[:, None], steps, axis=1)
+    return np.concatenate([window[:, 1:], latest[:, None]], axis=1)
 
 
 def check_horizons(policy: Policy, action_horizon: int, batch_rows: int) -> None:

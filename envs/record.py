@@ -1,7 +1,7 @@
 """Demonstrations: a scripted expert plays every mode of a task equally often.
 
     episode i is asked for mode i % modes;  observation[t] is seen, action[t] + noise is executed,
-    action[t] is recorded, or, for noise.recorded, action[t] + noise
+    action[t] is recorded, or, for noise.recorded, action[t] + noise;   frames, where a task has cameras
 
 Modes are assigned by counter, not drawn: a draw would make the demonstrators' law uneven. Only episodes
 that succeed in the requested mode are kept; others are tried again with a further seed, and counted. Noise
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 
 from stillhand.datasets.episodes import Episode
 from stillhand.datasets.schema import Array
-from stillhand.envs.base import BatchEnv
+from stillhand.envs.base import BatchEnv, frames_of
 
 ATTEMPTS = 10  # per episode; an expert that needs more is broken
 RECORD_KEY = 2  # spawn key that keeps demonstration seeds apart from a ledger's
@@ -187,8 +187,9 @@ def _play(
     disturb = _disturbance(seeds, noise.spread)
     observation = env.reset(seeds)
     running = np.ones(len(seeds), dtype=bool)
-    observations, actions, runnings = [], [], []
+    observations, actions, runnings, frames = [], [], [], []
     while running.any():
+        frames.append(frames_of(env))
         action = expert.act(observation)
         executed = disturb(action)
         observations.append(observation)
@@ -197,7 +198,11 @@ def _play(
         step = env.step(executed)
         observation, running = step.observation, ~step.done
     seen, acted, lengths = np.stack(observations, 1), np.stack(actions, 1), np.sum(runnings, axis=0)
-    arrays = [{"observation": seen[i, :t], "action": acted[i, :t]} for i, t in enumerate(lengths)]
+    shown = {one.key: np.stack([now[one.name] for now in frames], 1) for one in env.spec.cameras}
+    arrays = [
+        {key: rows[i, :t] for key, rows in {"observation": seen, "action": acted, **shown}.items()}
+        for i, t in enumerate(lengths)
+    ]
     modes = env.mode().tolist()
     return [Episode(*labelled) for labelled in zip(arrays, modes, seeds, strict=True)], step.success
 

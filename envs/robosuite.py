@@ -14,14 +14,16 @@ Task definitions: Zhu et al. 2020, arXiv 2009.12293.
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+import mujoco
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.base import Shoot, Step
-from stillhand.envs.camera import studio, view_from
+from stillhand.envs.camera import own_view, studio, view_from
 from stillhand.envs.robosuite_tasks import MODES, observe, read_mode
 
 CONTROL_HZ = 20.0
@@ -128,10 +130,22 @@ class Robosuite:
         goal: Array = np.clip(action[:, :3], -1, 1) * STEP_M
         return goal
 
-    @contextlib.contextmanager
-    def camera(self, width: int, height: int) -> Iterator[Shoot]:
+    def camera(self, width: int, height: int) -> AbstractContextManager[Shoot]:
         """Pictures of the episode, see `stillhand.envs.base.FilmedEnv`."""
-        simulation, view = self._simulator.sim, view_from(*VIEWS.get(self._task, VIEW))
+        return self._camera(view_from(*VIEWS.get(self._task, VIEW)), width, height)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Cameras of the model, on the robot's hand (robot0_eye_in_hand) among others."""
+        return tuple(self._simulator.sim.model.camera_names)
+
+    def view(self, name: str, width: int, height: int) -> AbstractContextManager[Shoot]:
+        """Pictures of the episode through a camera of the model."""
+        return self._camera(own_view(self._simulator.sim.model._model, [name]), width, height)
+
+    @contextlib.contextmanager
+    def _camera(self, view: mujoco.MjvCamera, width: int, height: int) -> Iterator[Shoot]:
+        simulation = self._simulator.sim
         with studio(simulation.model._model, width, height, [COLLISION_GEOMS]) as draw:
 
             def shoot(episodes: Int[Array, " m"]) -> UInt8[Array, "m y x 3"]:

@@ -7,12 +7,13 @@ others (see `receding`), so a ledger's order, subset or length change nothing.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from stillhand.datasets.schema import Array
-from stillhand.envs.base import Policy, PositionEnv
+from stillhand.envs.base import Policy, PositionEnv, frames_of
 from stillhand.envs.goals import verdicts
 from stillhand.envs.ledger import Ledger, Row
 from stillhand.envs.metrics import boundary_jump, jerk
@@ -85,11 +86,11 @@ def _play(
     episodes = [row.episode for row in rows]
     controller = RecedingHorizon(policy, action_horizon, batch_rows, episodes, rngs)
     trace = _Trace(env.reset([row.start_seed for row in rows]))
-    running = np.ones(len(rows), dtype=bool)
+    running, look = np.ones(len(rows), dtype=bool), partial(frames_of, env)
     if watch is not None:
         watch(rows, running)
     while running.any():
-        action = controller.act(trace.observations[-1], running)
+        action = controller.act(trace.observations[-1], running, look)
         if controller.plan is not None:
             trace.planned(controller.plan)
         step = env.step(action)

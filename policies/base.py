@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from stillhand.core.shapes import Info
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.normalize import Normalizer
-from stillhand.datasets.schema import Array, Batch, Chunk, Spec
-from stillhand.policies.encoders import StateEncoder
+from stillhand.datasets.schema import NO_FRAMES, Array, Batch, Chunk, Frames, Spec
+from stillhand.policies.encoders import NOTHING_SEEN, SeenFrames, StateEncoder
+from stillhand.policies.vision import VisualEncoder
 
 
 class Border(nn.Module):
@@ -30,7 +31,7 @@ class Border(nn.Module):
         encoder: Called with `spec`; turns windows of observations into condition tokens.
 
     Raises:
-        ValueError: If a horizon is below 1.
+        ValueError: If a horizon is below 1, or the task has cameras and the encoder looks at none.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Border(nn.Module):
         spec: Spec,
         observation_horizon: int,
         prediction_horizon: int,
-        encoder: Callable[..., StateEncoder],
+        encoder: Callable[..., StateEncoder | VisualEncoder],
     ) -> None:
         super().__init__()
         for name, value in (
@@ -51,6 +52,11 @@ class Border(nn.Module):
         self.spec = spec
         self.observation_horizon, self.prediction_horizon = observation_horizon, prediction_horizon
         self.encoder = encoder(spec=spec)
+        if spec.cameras and not isinstance(self.encoder, VisualEncoder):
+            raise ValueError(
+                f"{spec.task} is seen by {[camera.name for camera in spec.cameras]}, which a "
+                f"{type(self.encoder).__name__} does not look at; take a policy with a VisualEncoder"
+            )
         self.actions = Normalizer(spec.action_dim)
 
     @property
@@ -73,10 +79,20 @@ class Border(nn.Module):
         self.encoder.fit(demonstrations.observation)
         self.actions = Normalizer.fit_zscore(demonstrations.action)
 
-    def condition(self, observation: Float[Tensor, "b t o"]) -> Float[Tensor, "b t c"]:
-        """Condition tokens of windows in physical units."""
-        tokens: Tensor = self.encoder(observation)
+    def condition(
+        self, observation: Float[Tensor, "b t o"], frames: SeenFrames = NOTHING_SEEN
+    ) -> Float[Tensor, "b t c"]:
+        """Condition tokens of windows in physical units, and of what every camera saw in them."""
+        tokens: Tensor = self.encoder(observation, frames)
         return tokens
+
+    def augmented(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """A batch as a training sees it; one of numbers alone as it is."""
+        return self.encoder.augmented(batch, generator) if isinstance(self.encoder, VisualEncoder) else batch
+
+    def seen(self, batch: Batch) -> Float[Tensor, "b t c"]:
+        """Condition tokens of a batch."""
+        return self.condition(batch.observation, batch.frames)
 
     def normalized(self, action: Float[Tensor, "b h a"]) -> Float[Tensor, "b h a"]:
         """Chunks as the networks see them."""
@@ -125,24 +141,40 @@ class ChunkPolicy(nn.Module, ABC):
         """The randomness of one plan of one episode."""
 
     @abstractmethod
-    def plan(self, observation: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Windows (b, t, o) and draws (b, ...) -> physical chunks (b, h, a), and diagnostics (b,)."""
+    def plan(self, cond: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What `told` says (b, ...) and draws (b, ...) -> physical chunks (b, h, a), and diagnostics (b,)."""
 
-    def act(self, observation: Float[Array, "n t o"], rngs: Sequence[np.random.Generator]) -> Chunk:
+    def told(self, observation: Tensor, frames: SeenFrames) -> Tensor:
+        """What a plan depends on: condition tokens (b, t, c) of windows."""
+        return self.border.condition(observation, frames)
+
+    def act(
+        self,
+        observation: Float[Array, "n t o"],
+        rngs: Sequence[np.random.Generator],
+        frames: Frames = NO_FRAMES,
+    ) -> Chunk:
         """One chunk per episode; episode i draws from rngs[i] alone, so its plan ignores the others.
 
         Raises:
             ValueError: If the windows have another shape than the policy was trained on.
         """
-        expected = (len(rngs), self.observation_horizon, self.border.spec.observation_dim)
-        if observation.shape != expected:
+        self._check_windows(observation, frames, len(rngs))
+        noise = np.stack([self.draw(rng) for rng in rngs])
+        with torch.inference_mode():
+            seen = {name: torch.from_numpy(windows) for name, windows in frames.items()}
+            actions, info = self.plan(self.told(torch.from_numpy(observation), seen), torch.from_numpy(noise))
+        return Chunk(actions.numpy(), {name: value.numpy() for name, value in info.items()})
+
+    def _check_windows(self, observation: Array, frames: Frames, n: int) -> None:
+        spec, ahead = self.border.spec, (n, self.observation_horizon)
+        if observation.shape != (expected := (*ahead, spec.observation_dim)):
             raise ValueError(
                 f"observation windows have shape {observation.shape}, this policy takes {expected}"
             )
-        noise = np.stack([self.draw(rng) for rng in rngs])
-        with torch.inference_mode():
-            actions, info = self.plan(torch.from_numpy(observation), torch.from_numpy(noise))
-        return Chunk(actions.numpy(), {name: value.numpy() for name, value in info.items()})
+        shapes = {name: windows.shape for name, windows in frames.items()}
+        if shapes != (wanted := {camera.name: (*ahead, *camera.shape) for camera in spec.cameras}):
+            raise ValueError(f"windows of frames have shapes {shapes}, this policy takes {wanted}")
 
 
 def check_same_task(own: Spec, other: Spec) -> None:

@@ -78,13 +78,13 @@ def adopt(student: ChunkPolicy, teacher: DiffusionPolicy) -> None:
         if own != other:
             raise ValueError(f"{name}: the student has {own}, its teacher {other}; need the same")
     student.border.actions.load_state_dict(teacher.border.actions.state_dict())
-    student.border.encoder.normalizer.load_state_dict(teacher.border.encoder.normalizer.state_dict())
+    student.border.encoder.adopt(teacher.border.encoder)
 
 
 def warmup_loss(student: MixturePolicy, settings: Variational, batch: Batch) -> tuple[Tensor, Info]:
     """Negative log-likelihood of one batch, (b,), before the teacher speaks."""
     x0 = student.border.normalized(batch.action).flatten(start_dim=1)
-    return variational.likelihood_loss(student.law(batch.observation, settings.detach_gate), x0)
+    return variational.likelihood_loss(student.law(student.border.seen(batch), settings.detach_gate), x0)
 
 
 def loss(
@@ -96,7 +96,7 @@ def loss(
     generator: torch.Generator,
 ) -> tuple[Tensor, Info]:
     """Expert and gate loss of one batch, (b,); `progress` in [0, 1] counts from the end of the warm-up."""
-    law = student.law(batch.observation, settings.detach_gate)
+    law = student.law(student.border.seen(batch), settings.detach_gate)
     rows, experts, dims = law.mean.shape
     sigma = settings.sigma(progress, rows, generator)
     drawn = None
@@ -109,7 +109,7 @@ def loss(
     consistent = settings.recipe == "consistent"
     jitter = torch.randn(shape, generator=generator, device=generator.device) if consistent else None
     with torch.no_grad():
-        cond = teacher.border.condition(batch.observation)
+        cond = teacher.border.seen(batch)
         chunks = _gate_chunks(teacher, settings, cond, batch, generator)
     expert, expert_info = variational.expert_loss(law, _row_score(teacher, cond), sigma, noise, jitter, drawn)
     gate, gate_info = variational.gate_loss(*_judged(law, chunks.flatten(1), settings.gate_sigma, generator))

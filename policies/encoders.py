@@ -1,14 +1,18 @@
 """Observations to condition tokens, one token per observed step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from stillhand.core.nets.embeddings import FourierFeatures
 from stillhand.datasets.normalize import Normalizer
 from stillhand.datasets.schema import Array, Spec
+
+SeenFrames = Mapping[str, UInt8[Tensor, "b t _ _ 3"]]
+"""By camera, what was seen in windows of observations."""
+NOTHING_SEEN: SeenFrames = {}
 
 
 class StateEncoder(nn.Module):
@@ -50,8 +54,20 @@ class StateEncoder(nn.Module):
             observation, lambda rows: self._extended(torch.from_numpy(rows)).numpy()
         )
 
-    def forward(self, observation: Float[Tensor, "b t o"]) -> Float[Tensor, "b t c"]:
-        """Condition tokens of windows in physical units."""
+    def adopt(self, other: nn.Module) -> None:
+        """Take over what another one of this task has measured.
+
+        Raises:
+            ValueError: If it does not encode the same states.
+        """
+        if not isinstance(other, StateEncoder):
+            raise ValueError(f"a StateEncoder cannot take over from a {type(other).__name__}")
+        self.normalizer.load_state_dict(other.normalizer.state_dict())
+
+    def forward(
+        self, observation: Float[Tensor, "b t o"], frames: SeenFrames = NOTHING_SEEN
+    ) -> Float[Tensor, "b t c"]:
+        """Condition tokens of windows in physical units; looks at no frames."""
         tokens: Tensor = self.features(self.normalizer.encode(self._extended(observation)))
         return tokens
 

@@ -62,34 +62,32 @@ class MixturePolicy(ChunkPolicy):
         centres, _ = kmeans2(chunks.numpy(), self.head.experts, minit="++", rng=np.random.default_rng(seed))
         self.head.start_at(torch.from_numpy(centres).to(chunks))
 
-    def law(self, observation: Float[Tensor, "b t o"], detach_gate: bool = False) -> mixture.Mixture:
+    def law(self, cond: Float[Tensor, "b t c"], detach_gate: bool = False) -> mixture.Mixture:
         """The distribution over normalized, flattened chunks."""
-        features: Tensor = self.network(self.border.condition(observation))
+        features: Tensor = self.network(cond)
         law: mixture.Mixture = self.head(features, features.detach() if detach_gate else features)
         return law
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Float[Tensor, " b"], Info]:
         """Negative log-likelihood of one batch, in normalized units: the EM baseline."""
         x0 = self.border.normalized(batch.action).flatten(start_dim=1)
-        return likelihood_loss(self.law(batch.observation), x0)
+        return likelihood_loss(self.law(self.border.seen(batch)), x0)
 
-    def log_prob(
-        self, observation: Float[Tensor, "b t o"], action: Float[Tensor, "b h a"]
-    ) -> Float[Tensor, " b"]:
+    def log_prob(self, cond: Float[Tensor, "b t c"], action: Float[Tensor, "b h a"]) -> Float[Tensor, " b"]:
         """Exact log-density of chunks in physical units (nats; the normalizer's Jacobian is included)."""
         x = self.border.normalized(action).flatten(start_dim=1)
         log_scale = self.border.actions.scale.log().sum() * self.prediction_horizon
-        return self.law(observation).log_prob(x[:, None])[:, 0] - log_scale
+        return self.law(cond).log_prob(x[:, None])[:, 0] - log_scale
 
     def draw(self, rng: np.random.Generator) -> Array:
         """A uniform number that picks the expert."""
         return np.asarray(rng.random(dtype=np.float32))
 
     def plan(
-        self, observation: Float[Tensor, "b t o"], noise: Float[Tensor, " b"]
+        self, cond: Float[Tensor, "b t c"], noise: Float[Tensor, " b"]
     ) -> tuple[Float[Tensor, "b h a"], dict[str, Tensor]]:
         """Pick an expert per window and return its mean, in physical units, with id and gate probability."""
-        features = self.network(self.border.condition(observation))
+        features = self.network(cond)
         log_gate = self.head.log_gate(features)
         expert = mixture.choose(log_gate, noise)[:, None]
         # gathered, not indexed by rows and experts: that costs as much as a layer at batch 1

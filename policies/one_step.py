@@ -98,7 +98,7 @@ class OneStepPolicy(ChunkPolicy):
         x0 = self.border.normalized(batch.action)
         sigma = self.levels(len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-        cond = self.border.condition(batch.observation)
+        cond = self.border.seen(batch)
         return denoising_loss(self.generator.denoiser, x0, noise, sigma, cond)
 
     def draw(self, rng: np.random.Generator) -> Array:
@@ -106,10 +106,10 @@ class OneStepPolicy(ChunkPolicy):
         return rng.standard_normal(self.border.sample_shape, dtype=np.float32)
 
     def plan(
-        self, observation: Float[Tensor, "b t o"], noise: Float[Tensor, "b h a"]
+        self, cond: Float[Tensor, "b t c"], noise: Float[Tensor, "b h a"]
     ) -> tuple[Float[Tensor, "b h a"], dict[str, Tensor]]:
         """One call from noise to chunks, in physical units."""
-        chunk: Tensor = self.generator(self.noise_scale * noise, self.border.condition(observation))
+        chunk: Tensor = self.generator(self.noise_scale * noise, cond)
         return self.border.physical(chunk), {}
 
 

@@ -54,7 +54,7 @@ class RegressionPolicy(ChunkPolicy):
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Float[Tensor, " b"], Info]:
         """Squared error of one batch; MIP's second call draws its noise from the generator."""
         x0 = self.border.normalized(batch.action)
-        cond = self.border.condition(batch.observation)
+        cond = self.border.seen(batch)
         if self.t_star is None:
             return regression.regression_loss(self.network, x0, cond)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
@@ -65,10 +65,9 @@ class RegressionPolicy(ChunkPolicy):
         return np.zeros(0, dtype=np.float32)
 
     def plan(
-        self, observation: Float[Tensor, "b t o"], noise: Float[Tensor, "b zero"]
+        self, cond: Float[Tensor, "b t c"], noise: Float[Tensor, "b zero"]
     ) -> tuple[Float[Tensor, "b h a"], dict[str, Tensor]]:
         """The chunk of every window, in physical units."""
-        cond = self.border.condition(observation)
         if self.t_star is None:
             chunk = regression.regression_act(self.network, cond, self.border.sample_shape)
         else:

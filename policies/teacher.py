@@ -61,18 +61,17 @@ class DiffusionPolicy(ChunkPolicy):
         x0 = self.border.normalized(batch.action)
         sigma = self.levels(len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-        return denoising_loss(self.denoiser, x0, noise, sigma, self.border.condition(batch.observation))
+        return denoising_loss(self.denoiser, x0, noise, sigma, self.border.seen(batch))
 
     def draw(self, rng: np.random.Generator) -> Array:
         """The start of one chunk's integration, (h, a)."""
         return rng.standard_normal(self.border.sample_shape, dtype=np.float32)
 
     def plan(
-        self, observation: Float[Tensor, "b t o"], noise: Float[Tensor, "b h a"]
+        self, cond: Float[Tensor, "b t c"], noise: Float[Tensor, "b h a"]
     ) -> tuple[Float[Tensor, "b h a"], dict[str, Tensor]]:
         """Integrate noise into chunks, in physical units."""
-        chunk = self.sample(self.border.condition(observation), noise)
-        return self.border.physical(chunk), {}
+        return self.border.physical(self.sample(cond, noise)), {}
 
     def sample(self, cond: Float[Tensor, "b t c"], noise: Float[Tensor, "b h a"]) -> Float[Tensor, "b h a"]:
         """Integrate noise into normalized chunks."""

@@ -11,7 +11,6 @@ Discrete Diffusion VLA, arXiv 2508.20072 (masked diffusion of action bins).
 """
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.schema import Array, Batch
 from stillhand.policies.base import Border, ChunkPolicy
+from stillhand.policies.encoders import SeenFrames
 from stillhand.policies.tokenizers import ChunkTokens
 
 
@@ -92,7 +92,7 @@ class TokenPolicy(ChunkPolicy):
         of [MDLM]'s 1 / t over the times at which k are masked, so the same bound without its rare, huge rows.
         """
         x0 = self.tokens.encode(self.border.normalized(batch.action))
-        cond = self.border.condition(self._forgetful(batch.observation, generator))
+        cond = self.border.condition(self._forgetful(batch.observation, generator), batch.frames)
         start = torch.rand((), generator=generator, device=x0.device)
         t = (start + torch.arange(len(x0), device=x0.device) / len(x0)) % 1
         x = absorb(x0, t, self.tokens.size, generator)
@@ -104,30 +104,39 @@ class TokenPolicy(ChunkPolicy):
         """The uniform numbers (n,) of one page."""
         return rng.random(self.decoding.way.draws(self.tokens.places), dtype=np.float32)
 
+    def told(self, observation: Float[Tensor, "b t o"], frames: SeenFrames) -> Float[Tensor, "b k t c"]:
+        """Conditions with the goal and, where there are goals, without (k is 2 or 1).
+
+        Raises:
+            ValueError: A goal of no kind.
+        """
+        self._check_goal(observation)
+        ways = [observation]
+        if self.goal_columns:
+            everyone = torch.ones(len(observation), dtype=torch.bool, device=observation.device)
+            ways.append(self._without_goal(observation, everyone))
+        return torch.stack([self.border.condition(way, frames) for way in ways], dim=1)
+
     def plan(
-        self, observation: Float[Tensor, "b t o"], noise: Float[Tensor, "b n"]
+        self, cond: Float[Tensor, "b k t c"], noise: Float[Tensor, "b n"]
     ) -> tuple[Float[Tensor, "b h a"], dict[str, Tensor]]:
         """Reveal a page per window and decode it, in physical units.
 
         Raises:
-            ValueError: A goal of no kind, or guidance where there is no goal.
+            ValueError: Guidance where there is no goal.
         """
-        self._check_goal(observation)
-        told = self.border.condition(observation)
-
-        @cache
-        def both() -> Tensor:
-            everyone = torch.ones(len(observation), dtype=torch.bool, device=observation.device)
-            return torch.cat([told, self.border.condition(self._without_goal(observation, everyone))])
 
         def laws(x: Tensor, guided: bool) -> tuple[Tensor, Tensor]:
             if not guided:
-                law: Tensor = self.network(x, told)
+                law: Tensor = self.network(x, cond[:, 0])
                 return law, law
-            conditional, unconditional = self.network(x.repeat(2, 1), both()).chunk(2)
+            if not self.goal_columns:
+                raise ValueError("guidance needs a goal to leave out, but this policy has goal_columns=0")
+            both = cond.transpose(0, 1).flatten(0, 1)
+            conditional, unconditional = self.network(x.repeat(2, 1), both).chunk(2)
             return conditional, unconditional
 
-        blank = torch.full((len(observation), self.tokens.places), self.tokens.size, device=noise.device)
+        blank = torch.full((len(cond), self.tokens.places), self.tokens.size, device=noise.device)
         page = self.decoding(laws, blank, Uniforms(noise))
         return self.border.physical(self.tokens.decode(page)), {}
 
@@ -144,8 +153,6 @@ class TokenPolicy(ChunkPolicy):
     def _without_goal(
         self, observation: Float[Tensor, "b t o"], rows: Bool[Tensor, " b"]
     ) -> Float[Tensor, "b t o"]:
-        if not self.goal_columns:
-            raise ValueError("guidance needs a goal to leave out, but this policy has goal_columns=0")
         own, goal = observation[..., : -self.goal_columns], observation[..., -self.goal_columns :]
         return torch.cat([own, goal.masked_fill(rows[:, None, None], 0.0)], dim=-1)
 

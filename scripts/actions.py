@@ -11,6 +11,7 @@ from torch import Tensor
 from stillhand.core.checkpoint import Checkpoint
 from stillhand.core.one_step.players import Examples
 from stillhand.core.shapes import Info
+from stillhand.core.training import derived_seed
 from stillhand.datasets.cache import open_mapped
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.episodes import EpisodeStore
@@ -22,6 +23,8 @@ from stillhand.policies.one_step import OneStepPolicy
 from stillhand.policies.teacher import DiffusionPolicy
 from stillhand.scripts.running import Run, run_of
 from stillhand.scripts.teachers import check_data, check_network
+
+AUGMENTATION = 11  # purpose of a seed: what changes of the frames in a step
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,19 @@ class Actions:
         )
 
     def batch(self, number: int) -> Batch:
-        """The windows of one batch, on the run's device."""
-        return _moved(self.loader.batch(number), self.run.device)
+        """The windows of one batch, on the run's device, frames as a training sees them."""
+        return self._of(self.loader, number)
 
     def met(self, number: int) -> Batch:
         """Where a student meets its teacher: windows of `states`, actions zero, or of the demonstrations."""
         if self.states is None:
             return self.batch(number)
-        batch = _moved(self.states.batch(number), self.run.device)
+        batch = self._of(self.states, number)
         return dataclasses.replace(batch, action=torch.zeros_like(batch.action))
+
+    def _of(self, loader: WindowLoader, number: int) -> Batch:
+        generator = torch.Generator().manual_seed(derived_seed(self.run.seed, 0, AUGMENTATION, number))
+        return _moved(self.model.border.augmented(loader.batch(number), generator), self.run.device)
 
     def fit(self) -> None:
         """Measure what is fixed before training."""
@@ -88,9 +95,9 @@ class Actions:
     def examples(self, number: int) -> Examples:
         """One batch for a one-step method."""
         batch, border = self.batch(number), self.model.border
-        own = border.condition(batch.observation)
+        own = border.seen(batch)
         with torch.no_grad():
-            cond = (self.observed or border).condition(batch.observation)
+            cond = (self.observed or border).seen(batch)
         return Examples(border.normalized(batch.action), cond, own)
 
     def teacher(self, folder: Path) -> tuple[DiffusionPolicy, Checkpoint]:

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from stillhand.datasets.schema import Array, Spec
+from stillhand.datasets.schema import Array, Frames
 from stillhand.envs.base import PositionEnv, Step
 from stillhand.envs.ledger import Ledger
 from stillhand.envs.rollout import rollout
+from stillhand.envs.wrapped import Wrapped
 from stillhand.scripts import evaluation
 from stillhand.scripts.tasks import simulator
 
@@ -24,7 +25,7 @@ Row = dict[str, str | float]
 Answer = TypeVar("Answer")
 
 
-class Clocked:
+class Clocked(Wrapped):
     """An environment that adds up what its resets and steps cost, and keeps the actions.
 
     Args:
@@ -32,56 +33,23 @@ class Clocked:
     """
 
     def __init__(self, env: PositionEnv) -> None:
-        self._env = env
+        super().__init__(env)
         self.spent_s = 0.0
         self.actions: list[Float[Array, "n a"]] = []
-
-    @property
-    def capacity(self) -> int | None:
-        """Of the environment."""
-        return self._env.capacity
-
-    @property
-    def spec(self) -> Spec:
-        """Of the environment."""
-        return self._env.spec
-
-    @property
-    def horizon(self) -> int:
-        """Of the environment."""
-        return self._env.horizon
-
-    @property
-    def modes(self) -> int:
-        """Of the environment."""
-        return self._env.modes
-
-    @property
-    def position_columns(self) -> slice | None:
-        """Of the environment."""
-        return self._env.position_columns
 
     def reset(self, seeds: Sequence[int]) -> Float[Array, "n o"]:
         """Of the environment, timed; forgets the actions."""
         self.actions = []
-        return self._timed(lambda: self._env.reset(seeds))
+        return self._timed(lambda: self.env.reset(seeds))
 
     def step(self, action: Float[Array, "n a"]) -> Step:
         """Of the environment, timed."""
         self.actions.append(action)
-        return self._timed(lambda: self._env.step(action))
+        return self._timed(lambda: self.env.step(action))
 
-    def mode(self) -> Int[Array, " n"]:
-        """Of the environment."""
-        return self._env.mode()
-
-    def score(self) -> Float[Array, " n"]:
-        """Of the environment."""
-        return self._env.score()
-
-    def displacement_m(self, action: Float[Array, "t a"]) -> Float[Array, "t d"] | None:
-        """Of the environment."""
-        return self._env.displacement_m(action)
+    def frames(self) -> Frames:
+        """Of the environment, timed."""
+        return self._timed(super().frames)
 
     def _timed(self, work: Callable[[], Answer]) -> Answer:
         start = time.process_time()

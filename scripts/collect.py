@@ -43,7 +43,7 @@ def main(config: DictConfig) -> None:
     from tqdm import tqdm
 
     from stillhand.datasets.episodes import EpisodeStore
-    from stillhand.datasets.layout import state_fields
+    from stillhand.datasets.layout import frame_fields, state_fields
     from stillhand.envs.goals import goals_of, labelled
     from stillhand.envs.record import checked_noise, keep
     from stillhand.scripts.tasks import expert_of, simulator
@@ -72,7 +72,7 @@ def main(config: DictConfig) -> None:
         "versions": versions(),
         "commit": commit(),
     }
-    fields = state_fields(env.spec, task["observation_unit"], task["action_unit"])
+    fields = state_fields(env.spec, task["observation_unit"], task["action_unit"]) | frame_fields(env.spec)
     # Written under another name: a store that is there is whole.
     draft = path.with_name(f".{path.name}.writing")
     shutil.rmtree(draft, ignore_errors=True)

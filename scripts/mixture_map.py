@@ -23,7 +23,7 @@ def write_map(policy: MixturePolicy, path: Path) -> None:
     state = torch.from_numpy(np.concatenate([position, position], axis=1))
     window = state[:, None].repeat(1, policy.observation_horizon, 1)
     with torch.inference_mode():
-        law = policy.law(window)
+        law = policy.law(policy.border.condition(window))
         chunks = policy.border.physical(law.mean.view(-1, *policy.border.sample_shape))
         increments = chunks.view(*law.mean.shape[:2], *policy.border.sample_shape).numpy()
     steps = np.concatenate([np.zeros_like(increments[:, :, :1]), increments], axis=2).cumsum(axis=2)

@@ -16,8 +16,9 @@ from stillhand.envs.pusht import PushT
 from stillhand.envs.record import MakeExpert
 from stillhand.envs.robosuite import Robosuite
 from stillhand.envs.robosuite_experts import RobosuiteExpert
+from stillhand.envs.seeing import Seeing
 
-SIMULATORS = (Avoiding, GoalConditioned, Gymnasium, MetaWorld, Push, PushT, Robosuite)
+SIMULATORS = (Avoiding, GoalConditioned, Gymnasium, MetaWorld, Push, PushT, Robosuite, Seeing)
 EXPERTS = (AvoidingExpert, MetaWorldExpert, PushExpert, RobosuiteExpert)
 ALLOWED = allow([*SIMULATORS, *EXPERTS])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stillhand.datasets.schema import Chunk
+from stillhand.datasets.schema import NO_FRAMES, Chunk, Frames
 
 
 class ToyPolicy:
@@ -21,7 +21,9 @@ class ToyPolicy:
         self._second = torch.randn(64, 16, generator=generator) * 0.001
         self.rows: list[int] = []
 
-    def act(self, observation: np.ndarray, rngs: Sequence[np.random.Generator]) -> Chunk:
+    def act(
+        self, observation: np.ndarray, rngs: Sequence[np.random.Generator], frames: Frames = NO_FRAMES
+    ) -> Chunk:
         self.rows.append(len(observation))
         noise = np.stack([rng.standard_normal((8, 2)) for rng in rngs]) * 0.003
         hidden = torch.nn.functional.silu(torch.from_numpy(observation).flatten(1) @ self._first)

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from stillhand.envs.camera import NoGraphics, opened, studio, view_from
+from stillhand.envs.camera import NoGraphics, opened, own_view, studio, view_from
 
 FLOOR = """
 <mujoco>
@@ -109,3 +109,21 @@ def test_says_why_there_is_no_picture_and_what_to_install(
 def test_refuses_an_empty_picture(scene: tuple[mujoco.MjModel, mujoco.MjData]) -> None:
     with pytest.raises(ValueError, match="width 0 and height 8"), studio(scene[0], 0, 8):
         pass
+
+
+WATCHED = """
+<mujoco>
+  <worldbody>
+    <camera name="fixed" pos="0 0 1"/>
+    <camera name="track" pos="0 0 2"/>
+  </worldbody>
+</mujoco>
+"""
+
+
+def test_a_models_own_camera_is_found_by_any_of_its_names() -> None:
+    model = mujoco.MjModel.from_xml_string(WATCHED)
+    view = own_view(model, ("nobody", "track"))
+    assert (view.type, view.fixedcamid) == (mujoco.mjtCamera.mjCAMERA_FIXED, 1)
+    with pytest.raises(ValueError, match=r"named nobody, got \['fixed', 'track'\]"):
+        own_view(model, ("nobody",))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhand.datasets.schema import Chunk
+from stillhand.datasets.schema import NO_FRAMES, Chunk, Frames
 from stillhand.envs.receding import RecedingHorizon
 
 
@@ -20,7 +20,9 @@ class Clock:
         self.observation_horizon = observation_horizon
         self.windows: list[np.ndarray] = []
 
-    def act(self, observation: np.ndarray, rngs: Sequence[np.random.Generator]) -> Chunk:
+    def act(
+        self, observation: np.ndarray, rngs: Sequence[np.random.Generator], frames: Frames = NO_FRAMES
+    ) -> Chunk:
         self.windows.append(observation)
         n, now = len(observation), observation[:, -1, 0]
         chunk = np.stack([np.broadcast_to(now[:, None], (n, 5)), np.broadcast_to(np.arange(5), (n, 5))], -1)
@@ -91,7 +93,9 @@ class Broken(Clock):
         super().__init__()
         self.fault = fault
 
-    def act(self, observation: np.ndarray, rngs: Sequence[np.random.Generator]) -> Chunk:
+    def act(
+        self, observation: np.ndarray, rngs: Sequence[np.random.Generator], frames: Frames = NO_FRAMES
+    ) -> Chunk:
         chunk = super().act(observation, rngs)
         if self.fault == "short":
             return Chunk(chunk.actions[:, :3])

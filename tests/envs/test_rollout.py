@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stillhand.datasets.schema import Chunk
+from stillhand.datasets.schema import NO_FRAMES, Chunk, Frames
 from stillhand.envs.avoiding import Avoiding, start_position
 from stillhand.envs.experts import AvoidingExpert
 from stillhand.envs.goals import GoalConditioned
@@ -57,7 +57,9 @@ class Replay:
         self.prediction_horizon = actions.shape[1]
         self._actions = actions
 
-    def act(self, observation: np.ndarray, rngs: Sequence[np.random.Generator]) -> Chunk:
+    def act(
+        self, observation: np.ndarray, rngs: Sequence[np.random.Generator], frames: Frames = NO_FRAMES
+    ) -> Chunk:
         return Chunk(self._actions)
 
 
@@ -67,7 +69,9 @@ class Straight:
     observation_horizon = 1
     prediction_horizon = 2
 
-    def act(self, observation: np.ndarray, rngs: Sequence[np.random.Generator]) -> Chunk:
+    def act(
+        self, observation: np.ndarray, rngs: Sequence[np.random.Generator], frames: Frames = NO_FRAMES
+    ) -> Chunk:
         actions = np.zeros((len(observation), 2, 2))
         actions[:, :, 1] = [0.005, 0.006]
         return Chunk(actions)

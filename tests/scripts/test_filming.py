@@ -137,7 +137,7 @@ def test_another_checkpoint_than_was_rolled_out_is_refused(run: Path, stage: Cal
         (("only=[vdd]",), "reference='vdd': not among the controllers"),
         (("only=[teacher-10,vdd]",), "vdd was not rolled out in this run; there are ['bc-mse', 'teacher-1"),
         (("episodes=0",), "episodes must be at least 1, got 0"),
-        (("task=avoiding",), "avoiding has no camera"),
+        (("task=avoiding_side",), "avoiding-goals has no camera"),
         (("run=nowhere",), "ledger.json: missing"),
     ],
 )
