@@ -21,6 +21,7 @@ from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.schema import Array, Batch
 from stillhand.policies.base import Border, ChunkPolicy
+from stillhand.policies.encoders import NOTHING_SEEN, SeenFrames
 
 
 class MixturePolicy(ChunkPolicy):
@@ -73,11 +74,17 @@ class MixturePolicy(ChunkPolicy):
         x0 = self.border.normalized(batch.action).flatten(start_dim=1)
         return likelihood_loss(self.law(self.border.seen(batch)), x0)
 
-    def log_prob(self, cond: Float[Tensor, "b t c"], action: Float[Tensor, "b h a"]) -> Float[Tensor, " b"]:
+    def log_prob(
+        self,
+        observation: Float[Tensor, "b t o"],
+        action: Float[Tensor, "b h a"],
+        frames: SeenFrames = NOTHING_SEEN,
+    ) -> Float[Tensor, " b"]:
         """Exact log-density of chunks in physical units (nats; the normalizer's Jacobian is included)."""
         x = self.border.normalized(action).flatten(start_dim=1)
         log_scale = self.border.actions.scale.log().sum() * self.prediction_horizon
-        return self.law(cond).log_prob(x[:, None])[:, 0] - log_scale
+        law = self.law(self.border.condition(observation, frames))
+        return law.log_prob(x[:, None])[:, 0] - log_scale
 
     def draw(self, rng: np.random.Generator) -> Array:
         """A uniform number that picks the expert."""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from stillhand.core.checkpoint import Card, write_text
-from stillhand.datasets.schema import Array, Spec
+from stillhand.datasets.schema import Array, Frames, Spec
 from stillhand.envs.avoiding import Avoiding
-from stillhand.envs.base import PositionEnv
+from stillhand.envs.base import PositionEnv, frames_of
 from stillhand.envs.goals import goals_of
 from stillhand.envs.ledger import FIELDS, Ledger, Row
 from stillhand.envs.results import EpisodeResult, read_results, write_results
@@ -65,12 +65,20 @@ def load(name: str, entry: Mapping[str, Any], run: Path, spec: Spec) -> Controll
 
 def _count_calls(policy: ChunkPolicy) -> int:
     """Network calls of one plan."""
-    window = _window(policy, np.zeros(policy.border.spec.observation_dim, np.float32))
-    return entries.count_calls(policy.backbone(), lambda: policy.act(window, [np.random.default_rng(0)]))
+    spec = policy.border.spec
+    nothing = {camera.name: np.zeros((1, *camera.shape), np.uint8) for camera in spec.cameras}
+    window, frames = _windows(policy, np.zeros((1, spec.observation_dim), np.float32), nothing)
+    rngs = [np.random.default_rng(0)]
+    return entries.count_calls(policy.backbone(), lambda: policy.act(window, rngs, frames))
 
 
-def _window(policy: ChunkPolicy, observation: Array) -> Array:
-    return np.repeat(observation[None, None], policy.observation_horizon, axis=1)
+def _windows(policy: ChunkPolicy, observation: Array, frames: Frames) -> tuple[Array, Frames]:
+    """Windows that repeat one observation of every episode."""
+    every = {"observation": observation, **frames}
+    windows = {
+        key: np.repeat(seen[:, None], policy.observation_horizon, axis=1) for key, seen in every.items()
+    }
+    return windows.pop("observation"), windows
 
 
 def check_ledger(run: Path, ledger: Ledger, replaces_all: bool) -> None:
@@ -173,9 +181,9 @@ def _conditions(policy: ChunkPolicy, plan: Plan) -> dict[str, Any]:
     }
 
 
-def warm(policy: ChunkPolicy, env: PositionEnv) -> Array:
-    """A window to time a policy on: the first observation of an episode."""
-    return _window(policy, env.reset([0])[0])
+def warm(policy: ChunkPolicy, env: PositionEnv) -> tuple[Array, Frames]:
+    """Windows to time a policy on: the first observation of an episode, and its frames."""
+    return _windows(policy, env.reset([0]), frames_of(env))
 
 
 def _resample(policy: ChunkPolicy, where: str, changes: Mapping[str, Any]) -> None:

@@ -71,8 +71,9 @@ def _interleaved(
     for call in range(-WARMUP_CALLS, calls):
         # in a new order every round: who follows a sibling of the same network finds warm caches
         for i in rng.permutation(len(controllers)):
+            window, frames = windows[i]
             cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
-            controllers[i].policy.act(windows[i], [rng])
+            controllers[i].policy.act(window, [rng], frames)
             if call >= 0:
                 cpu_ms[call, i] = (time.thread_time_ns() - cpu) / 1e6
                 wall_ms[call, i] = (time.perf_counter_ns() - wall) / 1e6

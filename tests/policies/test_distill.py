@@ -146,7 +146,7 @@ def test_the_teacher_is_asked_about_every_draw_under_its_own_condition(toy: Any)
     assert torch.equal(sigma, torch.linspace(0.1, 0.8, 8).repeat_interleave(draws))
     own = teacher.border.condition(batch.observation)
     assert torch.equal(cond, own.repeat_interleave(draws, dim=0))
-    law = student.law(batch.observation)
+    law = student.law(student.border.seen(batch))
     noise = torch.randn((8, 4, 2, 8), generator=generator())
     torch.testing.assert_close(x.view(8, 4, 2, 8), law.sample_experts(noise))
 
@@ -173,7 +173,7 @@ def test_the_gate_may_learn_from_the_teachers_samples(toy: Any) -> None:
     stream = generator()
     torch.randn((2, 8, 4, 2, 8), generator=stream)  # noise and jitter come first
     chunks = teacher.sample(cond, torch.randn(8, 4, 2, generator=stream))
-    law = student.law(batch.observation)
+    law = student.law(student.border.seen(batch))
     demonstrated = student.border.normalized(batch.action)
     change = gate_loss(law, chunks.flatten(1))[0] - gate_loss(law, demonstrated.flatten(1))[0]
     torch.testing.assert_close(values["teacher"] - values["demonstrations"], change, rtol=1e-4, atol=1e-4)
@@ -281,7 +281,7 @@ def test_a_conditional_mixture_is_recovered_from_its_exact_denoiser(toy: Any) ->
     student = distilled(toy, data, steps=150)
     batch = WindowLoader(data, 1, 1, 200, seed=1).batch(0)
     with torch.no_grad():
-        law = student.law(batch.observation)
+        law = student.law(student.border.seen(batch))
         distance = torch.cdist(law.mean, Modes().centres(student.border.condition(batch.observation)))
     assert distance.amin(1).max() < 0.25  # every corner has an expert, at every observation
     assert distance.amin(1).mean() < 0.08

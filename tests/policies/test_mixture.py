@@ -10,7 +10,7 @@ from stillhand.core.mixture import choose
 
 def expert_means(student: Any, windows: Any) -> Any:
     """(n, e, h, a), physical units."""
-    law = student.law(torch.from_numpy(windows))
+    law = student.law(student.border.condition(torch.from_numpy(windows)))
     n, e, _ = law.mean.shape
     chunks = law.mean.view(n * e, *student.border.sample_shape)
     return student.border.physical(chunks).view(n, e, *student.border.sample_shape).detach().numpy()
@@ -28,7 +28,7 @@ def test_one_call_names_its_expert_and_commits_to_it_for_the_chunk(toy: Any) -> 
     assert len(set(expert.tolist())) > 1
     means = expert_means(student, windows)
     np.testing.assert_allclose(chunk.actions, means[np.arange(16), expert], rtol=1e-5, atol=1e-5)
-    gate = student.law(torch.from_numpy(windows)).log_gate.exp().detach().numpy()
+    gate = student.law(student.border.condition(torch.from_numpy(windows))).log_gate.exp().detach().numpy()
     np.testing.assert_allclose(chunk.info["gate"], gate[np.arange(16), expert], rtol=1e-5)
 
 
@@ -38,7 +38,7 @@ def test_an_episode_spends_one_uniform_number_on_its_expert(toy: Any) -> None:
     rngs = toy.rngs(16)
     chunk = student.act(windows, rngs)
     uniform = [rng.random(dtype=np.float32) for rng in toy.rngs(16)]
-    log_gate = student.law(torch.from_numpy(windows)).log_gate
+    log_gate = student.law(student.border.condition(torch.from_numpy(windows))).log_gate
     assert chunk.info["expert"].tolist() == choose(log_gate, torch.tensor(uniform)).tolist()
     fresh = toy.rngs(16)
     for rng in fresh:
@@ -51,7 +51,14 @@ def test_experts_act_as_often_as_the_gate_says(toy: Any) -> None:
     window = np.repeat(toy.windows(1), 4000, axis=0)
     chunk = student.act(window, [np.random.default_rng([5, i]) for i in range(4000)])
     counts = np.bincount(chunk.info["expert"], minlength=4)
-    gate = student.law(torch.from_numpy(window[:1])).log_gate[0].exp().double().detach().numpy()
+    gate = (
+        student.law(student.border.condition(torch.from_numpy(window[:1])))
+        .log_gate[0]
+        .exp()
+        .double()
+        .detach()
+        .numpy()
+    )
     assert chisquare(counts, 4000 * gate / gate.sum()).pvalue > 0.01
 
 
@@ -59,7 +66,7 @@ def test_experts_act_as_often_as_the_gate_says(toy: Any) -> None:
 def test_the_density_integrates_to_one_in_physical_units(toy: Any, covariance: str) -> None:
     """Actions of metres beside tenths of a radian: without the normalizers' Jacobian this is off by 3.3."""
     student = toy.student(horizon=1, covariance=covariance)
-    law = student.law(torch.from_numpy(toy.windows(1)))
+    law = student.law(student.border.condition(torch.from_numpy(toy.windows(1))))
     scale, shift = student.border.actions.scale, student.border.actions.shift
     sides = [torch.linspace(-12, 12, 241) * s + m for s, m in zip(scale, shift, strict=True)]
     actions = torch.cartesian_prod(*sides)[:, None]
@@ -75,7 +82,7 @@ def test_the_density_changes_variables_over_the_whole_chunk(toy: Any) -> None:
     """log p(a) = log q(x(a)) + log |dx / da|, the Jacobian by automatic differentiation."""
     student = toy.student()
     batch = toy.batch(3)
-    law = student.law(batch.observation)
+    law = student.law(student.border.seen(batch))
     x = student.border.normalized(batch.action).flatten(start_dim=1)
 
     def encode(action: torch.Tensor) -> torch.Tensor:

@@ -93,10 +93,11 @@ def test_levels_out_of_order_are_refused(toy: Any) -> None:
 
 def test_the_noise_is_scaled_when_acting_only(toy: Any) -> None:
     policy = toy.one_step()
-    windows, noise = torch.from_numpy(toy.windows()), torch.ones(len(toy.windows()), 4, 2)
-    expected = policy.plan(windows, 0.5 * noise)[0]
+    cond = policy.border.condition(torch.from_numpy(toy.windows()))
+    noise = torch.ones(len(cond), 4, 2)
+    expected = policy.plan(cond, 0.5 * noise)[0]
     policy.noise_scale = 0.5
-    assert torch.equal(policy.plan(windows, noise)[0], expected)
+    assert torch.equal(policy.plan(cond, noise)[0], expected)
 
 
 def test_a_scale_of_no_noise_is_refused_by_both_ways_to_set_it(toy: Any) -> None:

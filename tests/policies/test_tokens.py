@@ -96,7 +96,8 @@ def test_weight_0_forgets_the_goal_and_guidance_strengthens_it(taught: TokenPoli
 
 def test_the_loss_is_the_bound_whose_rows_weigh_1_over_t(taught: TokenPolicy) -> None:
     """[MDLM] Eq. 11 by brute force: the mean of its 1 / t over many times and masks."""
-    many = Batch(*(part.repeat(60, *[1] * (part.ndim - 1)) for part in vars(batch()).values()))
+    one = batch()
+    many = Batch(one.observation.repeat(60, 1, 1), one.action.repeat(60, 1, 1), one.valid.repeat(60, 1))
     forgetting, taught.goal_dropout = taught.goal_dropout, 0.0
     with torch.no_grad():
         loss, info = taught.loss(many, torch.Generator().manual_seed(0))

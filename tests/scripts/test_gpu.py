@@ -48,7 +48,9 @@ def test_one_batch_has_one_loss_and_one_gradient_on_both(
             cond = policy.border.condition(observation)
             losses, _ = denoising_loss(policy.denoiser, x0, noise.to(device), sigma.to(device), cond)
         else:
-            losses, _ = likelihood_loss(policy.law(observation), x0.flatten(start_dim=1))
+            losses, _ = likelihood_loss(
+                policy.law(policy.border.condition(observation)), x0.flatten(start_dim=1)
+            )
         found.append(loss_and_gradient(policy, losses.mean()))
     (loss, gradient), (other_loss, other_gradient) = found
     assert other_loss == pytest.approx(loss, rel=1e-4)
