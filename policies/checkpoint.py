@@ -12,6 +12,7 @@ from stillhand.core.construct import allow, construct
 from stillhand.core.diffusion import decoding, samplers, schedule
 from stillhand.core.nets.experts import MixtureHead
 from stillhand.core.nets.mlp import DenoisingMLP, MLPTrunk
+from stillhand.core.nets.resnet import ResNet
 from stillhand.core.nets.tokens import TokenTransformer
 from stillhand.core.nets.transformer import DenoisingTransformer, TransformerTrunk
 from stillhand.core.nets.unet1d import UNet1d
@@ -24,6 +25,7 @@ from stillhand.policies.one_step import OneStepPolicy
 from stillhand.policies.regression import RegressionPolicy
 from stillhand.policies.teacher import DiffusionPolicy
 from stillhand.policies.tokens import TokenPolicy
+from stillhand.policies.vision import Augmentation, VisualEncoder
 
 ALLOWED = allow(
     [
@@ -34,6 +36,9 @@ ALLOWED = allow(
         MixturePolicy,
         TokenPolicy,
         StateEncoder,
+        VisualEncoder,
+        Augmentation,
+        ResNet,
         schedule.LogNormal,
         schedule.Karras,
         samplers.Sampling,

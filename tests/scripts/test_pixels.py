@@ -1,0 +1,100 @@
+"""A task that is seen, through all stages: frames recorded, a teacher of what it sees, students, rollouts."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stillhand.datasets.episodes import EpisodeStore
+
+TASK = ("task=avoiding_pixels", "task.env.cameras.scene=[24,20]")
+SMALL = (
+    "policy=visual",
+    "policy.encoder.look.channels=[8]",
+    "policy.encoder.look.small=true",
+    "policy.encoder.look.points=4",
+    "policy.net.width=32",
+    "policy.trunk.width=32",
+    "batch_size=32",
+    "training.steps=12",
+    "training.warmup_steps=3",
+)
+STUDENTS = {
+    "vdd": ("model.head.experts=4", "distillation.warmup_steps=6", "policy.encoder.trained=false"),
+    "sid": (),
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any]) -> Path:
+    """Demonstrations, a teacher, two students and their rollouts. Read only."""
+    home = tmp_path_factory.mktemp("pixels")
+    where = (f"data={home / 'd.zarr'}", f"run={home}")
+    for words in (
+        ("collect", where[0], "episodes=24", "seed=5"),
+        ("train", *where, "method=diffusion", *SMALL, "mapped=true"),
+        *(
+            ("distill", *where, f"method={name}", *SMALL, *own, f"teacher={home / 'diffusion'}")
+            for name, own in STUDENTS.items()
+        ),
+        ("rollout", where[1], "only=[teacher-10,vdd,sid]", "starts=2", "rollouts=2", "latency_calls=3"),
+    ):
+        done = stage(words[0], *TASK, *words[1:])
+        assert done.code == 0, done.err
+    return home
+
+
+def test_frames_are_recorded_beside_the_numbers(home: Path, tiny_store: Path) -> None:
+    seen, plain = EpisodeStore.open(home / "d.zarr").load(), EpisodeStore.open(tiny_store).load()
+    np.testing.assert_array_equal(seen.action, plain.action)
+    assert seen.frames["scene"].shape == (seen.steps, 24, 20, 3)
+    moved = np.abs(np.diff(seen.frames["scene"][:50].astype(int), axis=0)).reshape(49, -1).max(axis=1)
+    assert (moved > 0).mean() > 0.9
+
+
+def test_cards_say_what_was_seen_and_rollouts_were_played(home: Path) -> None:
+    for name in ("teacher-10", "vdd", "sid"):
+        card = json.loads((home / "rollouts" / name / "controller.json").read_text())
+        assert card["task"] == "avoiding-seen" and card["calls"] in (1, 10)
+        assert len((home / "rollouts" / name / "episodes.jsonl").read_text().splitlines()) == 4
+    step = sorted((home / "vdd").glob("step-*"))[-1]
+    spec = json.loads((step / "card.json").read_text())["spec"]
+    assert spec["cameras"] == [{"name": "scene", "height": 24, "width": 20}]
+
+
+def test_a_frozen_encoder_is_the_teachers_and_a_free_one_is_not(home: Path) -> None:
+    from stillhand.policies import checkpoint
+
+    teacher, frozen, free = (checkpoint.load(home / name)[0] for name in ("diffusion", "vdd", "sid"))
+    weights = teacher.border.encoder.looks.state_dict()
+    assert all((w == weights[n]).all() for n, w in frozen.border.encoder.looks.state_dict().items())
+    assert any((w != weights[n]).any() for n, w in free.border.encoder.looks.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("train", "method=diffusion", "policy=mlp"), ("seen by ['scene']", "VisualEncoder")),
+        (("train", "method=diffusion", *SMALL, "policy.encoder.columns=[4]"), ("[4]", "0..3")),
+        (("train", "method=diffusion", *SMALL, "policy.encoder.augmentation.margin=30"), ("leaves nothing",)),
+        (("rollout", "task.env.cameras.scene=[20,20]", "only=[teacher-10]"), ("height=24", "height=20")),
+        (("collect", "+task.env.cameras.wrist=[8,8]"), ("has the cameras scene",)),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    words: tuple[str, ...], says: tuple[str, ...], home: Path, refused: Callable[..., None], tmp_path: Path
+) -> None:
+    out = {"train": f"out={tmp_path / 'out'}", "rollout": "starts=1", "collect": "episodes=1"}[words[0]]
+    data = f"data={tmp_path / 'new.zarr' if words[0] == 'collect' else home / 'd.zarr'}"
+    where = (data,) if words[0] != "rollout" else (f"run={home}",)
+    refused(words[0], *TASK, *where, out, *words[1:], says=says)
+
+
+def test_a_policy_that_sees_is_refused_where_there_is_no_camera(
+    home: Path, refused: Callable[..., None]
+) -> None:
+    words = ("task=avoiding", f"run={home}", "only=[teacher-10]", "starts=1")
+    refused("rollout", *words, says=("avoiding-seen", "cameras", "task='avoiding'"))
