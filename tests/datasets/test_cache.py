@@ -1,5 +1,6 @@
 """Memory-mapped demonstrations: the same data, made once, made anew when the store grows."""
 
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,11 @@ import zarr
 
 from stillhand.datasets import cache
 from stillhand.datasets.cache import open_mapped
-from stillhand.datasets.episodes import EpisodeStore
+from stillhand.datasets.episodes import Episode, EpisodeStore
+from stillhand.datasets.layout import frame_fields, state_fields
 from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.normalize import Normalizer
+from stillhand.datasets.schema import Camera, Spec
 
 if TYPE_CHECKING:
     from .conftest import Recorder, SeeingRecorder
@@ -107,3 +110,30 @@ def test_a_truncated_copy_is_named(recorder: "Recorder", tmp_path: Path, name: s
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(ValueError, match=f"{name}.npy: truncated or corrupt copy, remove"):
         open_mapped(store.path)
+
+
+def test_a_hundred_thousand_frames_need_no_more_memory_than_a_few_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copying, opening and reading windows of 173 MB."""
+    monkeypatch.setattr(cache, "BLOCK_BYTES", 2**23)
+    spec = Spec("toy", 1, 1, 10.0, (Camera("top", 24, 24),))
+    store = EpisodeStore.create(
+        tmp_path / "s.zarr", spec, state_fields(spec, "", "") | frame_fields(spec), {}
+    )
+    marks = np.arange(1000, dtype=np.float32)[:, None]
+    frames = np.broadcast_to((np.arange(1000) % 251).astype(np.uint8)[:, None, None, None], (1000, 24, 24, 3))
+    arrays = {"observation": marks, "action": marks, "frames_top": frames}
+    store.append_many(Episode(arrays, mode=0, seed=i) for i in range(100))
+    tracemalloc.start()
+    try:
+        loader = WindowLoader(open_mapped(store.path), 2, 8, 64, seed=0)
+        batches = [loader.batch(step) for step in range(20)]
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(loader) == 100_000 and held < 4 * 2**23, held
+    for batch in batches:
+        assert torch.equal(
+            batch.frames["top"][:, :, 0, 0, 0], (batch.observation[..., 0] % 251).to(torch.uint8)
+        )
