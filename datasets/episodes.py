@@ -138,15 +138,19 @@ class EpisodeStore:
         if group:
             self._write(group)
 
-    def load(self) -> Demonstrations:
+    def load(self, frames: bool = True) -> Demonstrations:
         """Read observations, actions and frames into RAM and check them against their hashes.
+
+        Args:
+            frames: False leaves out what cameras see.
 
         Raises:
             ValueError: Empty, damaged, or with contents other than those appended; names array and place.
         """
         commit = self.commit()
         ends, modes, seeds = self.labels(commit)
-        arrays = {key: self.rows(key, 0, commit.steps) for key in layout.policy_keys(self.spec)}
+        keys = layout.policy_keys(self.spec) if frames else ("observation", "action")
+        arrays = {key: self.rows(key, 0, commit.steps) for key in keys}
         for key, values in arrays.items():
             check_finite(values, ends, f"{self.path}: data/{key}")
             link = extend(layout.first_links(self.fields)[key], values, ends)
@@ -159,7 +163,7 @@ class EpisodeStore:
             seeds=seeds,
             spec=self.spec,
             fingerprint=fingerprint(self.spec, commit.links),
-            frames=layout.frames_of(self.spec, arrays),
+            frames=layout.frames_of(self.spec, arrays) if frames else {},
         )
 
     def rows(self, key: str, start: int, stop: int) -> Shaped[Array, "n ..."]:

@@ -30,7 +30,7 @@ def arena_of(task: str, modes: int, paths: Sequence[Float[Array, "_ 2"]]) -> Are
         paths: Positions of demonstrations and successful rollouts.
     """
     drawn = {"avoiding": avoiding_arena, "push": push_arena}
-    table = task.removesuffix("-goals")  # the same table, asked for a goal
+    table = task.removesuffix("-goals").removesuffix("-seen")  # the same table, asked for a goal or looked at
     return drawn[table]() if table in drawn else framed(modes, paths)
 
 

@@ -37,7 +37,8 @@ from stillhand.report.maps import Arena, Map, pad_paths, trajectories
 from stillhand.report.mixture_map import mixture_map
 from stillhand.report.records import RunError
 from stillhand.report.results import Controller, Run
-from stillhand.report.style import FAILED
+from stillhand.report.seen import seen
+from stillhand.report.style import FAILED, Picture
 from stillhand.report.summary import REFERENCE, commits, differences_from, summarize_contents
 from stillhand.report.video import Cast, Video, compare
 
@@ -52,11 +53,13 @@ class Demonstrations:
         paths: (T, 2) positions of every episode; (T, 0) for a task without.
         modes: Mode of every episode.
         fingerprint: Of the dataset, as the controllers' cards name it.
+        seen: What the task's cameras see, where it has any.
     """
 
     paths: Sequence[Float[Array, "_ d"]]
     modes: Sequence[int]
     fingerprint: str
+    seen: Picture | None = None
 
     @classmethod
     def read(cls, path: Path, columns: Sequence[int]) -> "Demonstrations":
@@ -69,10 +72,11 @@ class Demonstrations:
         Raises:
             ValueError: If it is no such store, empty or damaged.
         """
-        loaded = EpisodeStore.open(path).load()
+        store = EpisodeStore.open(path)
+        loaded = store.load(frames=False)
         positions = loaded.observation[:, slice(*columns) if columns else slice(0)]
         paths = np.split(positions, loaded.episode_ends[:-1])
-        return cls(paths, loaded.modes.tolist(), loaded.fingerprint)
+        return cls(paths, loaded.modes.tolist(), loaded.fingerprint, seen(store))
 
     def __post_init__(self) -> None:
         """Refuse labels that do not match the paths."""
@@ -198,6 +202,7 @@ def _pictures(run: Run, summary: dict[str, Any], demonstrations: Demonstrations)
     samples = {name: timing.samples for name, timing in run.latency.items()}
     timed = any(row["latency_ms"]["p50"] is not None for row in rows)
     return {
+        "seen": demonstrations.seen,
         "legend": "" if arena is None else arena.legend,
         "trajectories": None if arena is None else trajectories(panels(run, rows, demonstrations), arena),
         "success": (figures.success if choices(run) == 1 else figures.success_and_diversity)(

@@ -65,6 +65,15 @@ def test_cards_say_what_was_seen_and_rollouts_were_played(home: Path) -> None:
     assert spec["cameras"] == [{"name": "scene", "height": 24, "width": 20}]
 
 
+def test_the_report_shows_what_the_camera_sees(home: Path, stage: Callable[..., Any]) -> None:
+    words = (f"run={home}", f"data={home / 'd.zarr'}", "student=vdd", "video=false")
+    done = stage("report", *TASK, *words)
+    assert done.code == 0, done.err
+    page = (home / "report.html").read_text()
+    assert "What the cameras see" in page and "scene, 20 x 24 pixels" in page
+    assert "dark discs are the obstacles" in page  # drawn on the task's own table
+
+
 def test_a_frozen_encoder_is_the_teachers_and_a_free_one_is_not(home: Path) -> None:
     from stillhand.policies import checkpoint
 
