@@ -1,6 +1,6 @@
 """Frames of cameras and chosen numbers of the state to condition tokens, one token per observed step.
 
-    token = [ Fourier features of the state's columns | network of camera 1 | network of camera 2 ... ]
+    token = [ Fourier features of the state's columns | of the network of camera 1 | of camera 2 ... ]
 
 Every camera has a network of its own and all steps of a window share it. In training a window is cropped at
 random, all its steps alike, and its brightness and contrast vary; when acting the crop is the middle.
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Generator, Tensor, nn
 
+from stillhand.core.nets.embeddings import FourierFeatures
 from stillhand.datasets.schema import Array, Batch, Camera, Spec
 from stillhand.policies.encoders import NOTHING_SEEN, SeenFrames, StateEncoder
 
@@ -86,6 +87,8 @@ class VisualEncoder(nn.Module):
         state: Called with `spec` for the chosen columns.
         columns: Of the state, what the policy may know; the rest, an object's pose for example, it must see.
         augmentation: In training.
+        octaves: Frequencies of the Fourier features of what a camera's network says, for keypoints in -1..1
+            as for a state; 0 passes it on.
         trained: False leaves the cameras' networks as they are: a student's, with what its teacher sees.
 
     Raises:
@@ -100,6 +103,7 @@ class VisualEncoder(nn.Module):
         state: Callable[..., StateEncoder],
         columns: Sequence[int],
         augmentation: Augmentation,
+        octaves: int = 0,
         trained: bool = True,
     ) -> None:
         super().__init__()
@@ -116,7 +120,10 @@ class VisualEncoder(nn.Module):
         self.looks = nn.ModuleDict(looks)
         self.whole = {camera.name: camera.shape for camera in spec.cameras}
         self.looks.requires_grad_(trained)
-        widths = [int(one.width) for one in looks.values()]
+        self.features = nn.ModuleDict(
+            {name: FourierFeatures(look.width, octaves) for name, look in looks.items()}
+        )
+        widths = [int(one.width) * (1 + 2 * octaves) for one in looks.values()]
         self.width = sum(widths) + (self.state.width if self.state else 0)
 
     def fit(self, observation: Float[Array, "n o"]) -> None:
@@ -161,5 +168,5 @@ class VisualEncoder(nn.Module):
         if frames.shape[2:] == self.whole[name]:
             frames = self.augmentation.middle(frames)
         pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
-        features: Tensor = self.looks[name](pixels)
+        features: Tensor = self.features[name](self.looks[name](pixels))
         return features.view(b, t, -1)

@@ -52,6 +52,13 @@ def test_a_token_holds_the_chosen_numbers_and_every_camera() -> None:
     assert changed.tolist() == [False] * 12 + [True] * 6
 
 
+def test_keypoints_get_fourier_features() -> None:
+    plain, rich, seen = encoder(), encoder(octaves=2), batch(2)
+    assert rich.width == 6 + 5 * 12
+    one, other = (made(seen.observation, seen.frames) for made in (plain, rich))
+    assert torch.equal(other[..., 6:12], one[..., 6:12])  # the keypoints themselves, then sines and cosines
+
+
 def test_numbers_may_be_left_out_altogether() -> None:
     made, seen = encoder(columns=[]), batch(2)
     made.fit(np.zeros((4, 3), np.float32))
