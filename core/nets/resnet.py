@@ -123,7 +123,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Planes) -> Float[Tensor, "b w"]:
         """Args: x (b, planes, y, x). Returns: x and y of every keypoint, (b, width)."""
-        # Planes one after the other: with the channels last, oneDNN's gradient of a strided 1 x 1 convolution of
+        # Planes one after the other: with channels last, oneDNN's gradient of a strided 1 x 1 convolution of
         # fewer than 16 planes writes beyond its memory (oneDNN issue 6035).
         points: Tensor = self.keypoints(self.layers(x.contiguous()))
         return points.flatten(1)
