@@ -11,14 +11,13 @@ Discrete Diffusion VLA, arXiv 2508.20072 (masked diffusion of action bins).
 """
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from stillhand.core.diffusion.decoding import Decoding
+from stillhand.core.diffusion.decoding import Decoding, laws_of
 from stillhand.core.diffusion.discrete import absorb
 from stillhand.core.diffusion.unmasking import Uniforms
 from stillhand.core.losses.masked import masked_loss
@@ -69,7 +68,7 @@ class TokenPolicy(ChunkPolicy):
         self.decoding, self.goal_columns, self.goal_dropout = decoding, goal_columns, goal_dropout
 
     def backbone(self) -> nn.Module:
-        """The network whose calls are counted; a guided call asks for two rows at once."""
+        """The network whose calls are counted: a guided step costs two."""
         return self.network
 
     def fit(self, demonstrations: Demonstrations, seed: int) -> None:
@@ -113,20 +112,12 @@ class TokenPolicy(ChunkPolicy):
             ValueError: A goal of no kind, or guidance where there is no goal.
         """
         self._check_goal(observation)
-        told = self.border.condition(observation)
 
-        @cache
-        def both() -> Tensor:
+        def untold() -> Tensor:
             everyone = torch.ones(len(observation), dtype=torch.bool, device=observation.device)
-            return torch.cat([told, self.border.condition(self._without_goal(observation, everyone))])
+            return self.border.condition(self._without_goal(observation, everyone))
 
-        def laws(x: Tensor, guided: bool) -> tuple[Tensor, Tensor]:
-            if not guided:
-                law: Tensor = self.network(x, told)
-                return law, law
-            conditional, unconditional = self.network(x.repeat(2, 1), both()).chunk(2)
-            return conditional, unconditional
-
+        laws = laws_of(self.network, self.border.condition(observation), untold)
         blank = torch.full((len(observation), self.tokens.places), self.tokens.size, device=noise.device)
         page = self.decoding(laws, blank, Uniforms(noise))
         return self.border.physical(self.tokens.decode(page)), {}
