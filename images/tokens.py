@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from stillhand.core.diffusion.decoding import Decoding, Laws
+from stillhand.core.diffusion.decoding import Decoding, Laws, laws_of
 from stillhand.core.diffusion.discrete import absorb
 from stillhand.core.diffusion.unmasking import Uniforms
 from stillhand.core.losses.masked import masked_loss
@@ -75,7 +75,7 @@ class TokenImages(ImageGenerator):
             raise ValueError(f"a tokenizer of another size: {error}") from error
 
     def backbone(self) -> nn.Module:
-        """The network whose calls are counted: a guided one is two."""
+        """The network whose calls are counted: a guided step costs two."""
         return self.net
 
     def fit(self, images: Images, seed: int) -> None:
@@ -114,17 +114,14 @@ class TokenImages(ImageGenerator):
         Raises:
             ValueError: When asked for guidance of a model that never saw an image without its class.
         """
-        cond = self.condition(labels)
+        told = self.condition(labels)
 
-        def asked(x: Tensor, guided: bool) -> tuple[Tensor, Tensor]:
-            conditional: Tensor = self.net(x, cond)
-            if not guided:
-                return conditional, conditional
+        def untold() -> Tensor:
             if not self.dropped:
                 raise ValueError("trained with dropped=0: there is no law without a class to guide away from")
-            return conditional, self.net(x, torch.zeros_like(cond))
+            return torch.zeros_like(told)
 
-        return asked
+        return laws_of(self.net, told, untold)
 
     def blank(self, rows: int, device: torch.device) -> Int64[Tensor, "b l"]:
         """Pages of masks."""

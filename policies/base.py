@@ -126,7 +126,7 @@ class ChunkPolicy(nn.Module, ABC):
 
     @abstractmethod
     def backbone(self) -> nn.Module:
-        """The module whose forward passes count as network calls."""
+        """The module whose evaluations count as network calls; its first argument has a row for each."""
 
     @abstractmethod
     def fit(self, demonstrations: Demonstrations, seed: int) -> None:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from stillhand.core.diffusion.decoding import Decoding
+from stillhand.core.diffusion.decoding import Decoding, laws_of
 from stillhand.core.diffusion.discrete import absorb
 from stillhand.core.diffusion.unmasking import Uniforms
 from stillhand.core.losses.masked import masked_loss
@@ -69,7 +69,7 @@ class TokenPolicy(ChunkPolicy):
         self.decoding, self.goal_columns, self.goal_dropout = decoding, goal_columns, goal_dropout
 
     def backbone(self) -> nn.Module:
-        """The network whose calls are counted; a guided call asks for two rows at once."""
+        """The network whose calls are counted: a guided step costs two."""
         return self.network
 
     def fit(self, demonstrations: Demonstrations, seed: int) -> None:
@@ -126,16 +126,12 @@ class TokenPolicy(ChunkPolicy):
             ValueError: Guidance where there is no goal.
         """
 
-        def laws(x: Tensor, guided: bool) -> tuple[Tensor, Tensor]:
-            if not guided:
-                law: Tensor = self.network(x, cond[:, 0])
-                return law, law
+        def untold() -> Tensor:
             if not self.goal_columns:
                 raise ValueError("guidance needs a goal to leave out, but this policy has goal_columns=0")
-            both = cond.transpose(0, 1).flatten(0, 1)
-            conditional, unconditional = self.network(x.repeat(2, 1), both).chunk(2)
-            return conditional, unconditional
+            return cond[:, 1]
 
+        laws = laws_of(self.network, cond[:, 0], untold)
         blank = torch.full((len(cond), self.tokens.places), self.tokens.size, device=noise.device)
         page = self.decoding(laws, blank, Uniforms(noise))
         return self.border.physical(self.tokens.decode(page)), {}

@@ -42,7 +42,8 @@ DEFINITIONS = (
     ),
     (
         "Network calls",
-        "Evaluations of the network for one plan, that is one chunk of actions.",
+        "Evaluations of the network for one plan, that is one chunk of actions. A guided step is two, with "
+        "the goal and without, although they are computed side by side.",
     ),
     (
         "p50, p99",

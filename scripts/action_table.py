@@ -5,21 +5,17 @@ on one ledger. What costs more than it tells may be trained with the first seed 
 is repeated. Writes docs/benchmarks/NAME.json and .md, and a picture per task.
 """
 
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhand.core.checkpoint import write_text
 from stillhand.report.maps import trajectories
 from stillhand.report.page import Demonstrations, check_data, drawing, panels
 from stillhand.report.results import Run, load_run
 from stillhand.report.summary import summarize_run
 from stillhand.report.table import Row, markdown, rows_of
+from stillhand.scripts.published import commits_of, made_here, publish, uncommitted
 from stillhand.scripts.recordings import check_recorded, described, recording
-from stillhand.scripts.stage import commit, device, versions
-from stillhand.scripts.table import commits_of, uncommitted
 
 Command = list[str]
 RunAll = Callable[[Sequence[Command], int], None]
@@ -43,13 +39,8 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
         rows += [{"task": part["name"], **row} for row in found] if "tasks" in table else found
         if drawing is not None:
             out.with_name(f"{out.name}{suffix}.svg").write_bytes(drawing)
-    about: dict[str, Any] = {
-        "device": device(), "commit": commit(), "versions": versions(), "command": " ".join(sys.argv),
-        "demonstrations": shown, "rows": rows,
-    }  # fmt: skip
-    write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
-    write_text(out.with_suffix(".md"), markdown(table["title"], rows, notes(table, about)))
-    print(f"wrote {out.with_suffix('.json')}, .md and pictures")
+    about = made_here(rows, demonstrations=shown)
+    publish(out, about, markdown(table["title"], rows, notes(table, about)))
 
 
 def parts(table: dict[str, Any], root: Path) -> list[tuple[dict[str, Any], Path, str]]:

@@ -11,21 +11,20 @@ read entries here, and say alike what a model is and where it came from.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from stillhand.core.checkpoint import Card
-from stillhand.core.construct import Allowed, allow, construct
+from stillhand.core.construct import allow, construct
 from stillhand.core.diffusion import decoding, samplers
 from stillhand.core.diffusion.decoding import Decoding
 from stillhand.core.diffusion.samplers import Sampling
 from stillhand.scripts.running import recipe
 from stillhand.scripts.stage import commit, device
 
-SAMPLING = allow([Sampling])
-SOLVERS = allow([samplers.euler, samplers.heun, samplers.dpmpp_2m])
-DECODINGS = allow(decoding.PARTS)
+How = TypeVar("How", Sampling, Decoding)
+PARTS = allow([Sampling, samplers.euler, samplers.heun, samplers.dpmpp_2m, *decoding.PARTS])
 REQUIRED = ("checkpoint", "method")
 KEYS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(REQUIRED, (str, "a text")),
@@ -73,23 +72,8 @@ def _check_entry(where: str, entry: object, keys: Mapping[str, tuple[Any, str]])
         raise ValueError(f"{where}.late must be at least 1, got {late}")
 
 
-def resampled(present: Sampling, where: str, changes: Mapping[str, Any]) -> Sampling:
-    """How a model samples, with some of it set anew.
-
-    Args:
-        present: As the checkpoint has it.
-        where: The entry's key, for messages.
-        changes: Field -> value.
-
-    Raises:
-        ValueError: A field that is none, of a wrong type, or a grid that does not fall.
-    """
-    made: Sampling = _remade(present, where, changes, {**SAMPLING, **SOLVERS})
-    return made
-
-
-def redecoded(present: Decoding, where: str, changes: Mapping[str, Any]) -> Decoding:
-    """How a model fills a page of tokens, with its way, schedule or weight set anew.
+def changed(present: How, where: str, changes: Mapping[str, Any]) -> How:
+    """How a model samples or fills a page of tokens, with some of it set anew.
 
     Args:
         present: As the checkpoint has it.
@@ -97,21 +81,16 @@ def redecoded(present: Decoding, where: str, changes: Mapping[str, Any]) -> Deco
         changes: Field -> value; each replaces the whole field.
 
     Raises:
-        ValueError: A field that is none, or a value that is wrong.
+        ValueError: A field that is none, a value that is wrong, or a grid that does not fall.
     """
-    made: Decoding = _remade(present, where, changes, DECODINGS)
-    return made
-
-
-def _remade(present: Any, where: str, changes: Mapping[str, Any], allowed: Allowed) -> Any:
-    """A frozen dataclass with some of its fields described anew."""
     fields = {f.name: getattr(present, f.name) for f in dataclasses.fields(present)}
     kind = type(present)
     node = {"_target_": f"{kind.__module__}.{kind.__qualname__}", **fields, **changes}
     try:
-        return construct(node, allowed)
+        made: How = construct(node, PARTS)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+    return made
 
 
 def decoded(part: Any) -> Any:
@@ -135,12 +114,16 @@ def described(sampling: Sampling) -> dict[str, Any]:
 
 
 def count_calls(network: nn.Module, use: Callable[[], object]) -> int:
-    """Network calls of one use of a model, counted, not declared."""
+    """Evaluations of a network in one use of a model for one sample, counted, not declared.
+
+    Rows of forward passes, not passes: a guided step costs two, whether they are asked after each other or
+    side by side.
+    """
     count = 0
 
-    def add(*_: object) -> None:
+    def add(_: nn.Module, given: tuple[Tensor, ...], __: object) -> None:
         nonlocal count
-        count += 1
+        count += len(given[0])
 
     hook = network.register_forward_hook(add)
     try:

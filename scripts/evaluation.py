@@ -189,7 +189,7 @@ def warm(policy: ChunkPolicy, env: PositionEnv) -> tuple[Array, Frames]:
 def _resample(policy: ChunkPolicy, where: str, changes: Mapping[str, Any]) -> None:
     """Set anew how a policy uses its noise."""
     if isinstance(policy, DiffusionPolicy):
-        policy.sampling = entries.resampled(policy.sampling, where, changes)
+        policy.sampling = entries.changed(policy.sampling, where, changes)
     elif isinstance(policy, OneStepPolicy):
         if set(changes) != {"noise_scale"} or type(changes["noise_scale"]) not in (int, float):
             raise ValueError(f"{where} is {dict(changes)}; a one-step policy takes {{noise_scale: NUMBER}}")
@@ -202,7 +202,7 @@ def _redecode(policy: ChunkPolicy, where: str, changes: Mapping[str, Any]) -> No
     """Set anew how a policy fills a page of tokens."""
     if not isinstance(policy, TokenPolicy):
         raise ValueError(f"{where}: {type(policy).__name__} has no tokens to decode")
-    policy.decoding = entries.redecoded(policy.decoding, where, changes)
+    policy.decoding = entries.changed(policy.decoding, where, changes)
 
 
 def _sampling(policy: ChunkPolicy) -> dict[str, Any] | None:

@@ -5,8 +5,6 @@ played again and nothing left out. Failed episodes are listed with the mode that
 they lasted. Writes docs/benchmarks/NAME.json and NAME.md.
 """
 
-import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +14,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from stillhand.core.checkpoint import write_text
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.metrics import wilson
 from stillhand.envs.record import MakeExpert, Take, checked_noise, play
+from stillhand.scripts.published import commits_of, made_here, publish, uncommitted
 from stillhand.scripts.recordings import recording
-from stillhand.scripts.stage import commit, device, versions
-from stillhand.scripts.table import commits_of, uncommitted
+from stillhand.scripts.stage import commit
 from stillhand.scripts.tasks import expert_of, simulator
 
 Row = dict[str, Any]
@@ -50,13 +47,8 @@ def write(settings: dict[str, Any], run_all: Callable[..., None], root: Path, ou
     tasks = [recording([f"task={task}"])["task"] for task in table["experts"]]
     played = [(task, simulator(task), expert_of(task)) for task in tasks]  # what is missing stops it here
     rows = [row for task, env, expert in played for row in _rows(task, env, expert, table)]
-    about = {
-        "device": device(), "commit": commit(), "versions": versions(), "command": " ".join(sys.argv),
-        "rows": rows,
-    }  # fmt: skip
-    write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
-    write_text(out.with_suffix(".md"), markdown(table, about))
-    print(f"wrote {out.with_suffix('.json')} and .md")
+    about = made_here(rows)
+    publish(out, about, markdown(table, about))
 
 
 def _check(settings: Mapping[str, Any]) -> None:

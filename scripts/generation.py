@@ -134,11 +134,11 @@ def _change(model: ImageModel, where: str, entry: Mapping[str, Any]) -> None:
     if sampling is not None:
         if not isinstance(model, ImageDiffusion):
             raise ValueError(f"{where}.sampling: {type(model).__name__} does not sample")
-        model.sampling = entries.resampled(model.sampling, f"{where}.sampling", sampling)
+        model.sampling = entries.changed(model.sampling, f"{where}.sampling", sampling)
     if decoding is not None:
         if not isinstance(model, TokenImages):
             raise ValueError(f"{where}.decoding: {type(model).__name__} has no tokens to decode")
-        model.decoding = entries.redecoded(model.decoding, f"{where}.decoding", decoding)
+        model.decoding = entries.changed(model.decoding, f"{where}.decoding", decoding)
 
 
 def check_others(run: Path, names: Container[str], judge: Judge) -> None:

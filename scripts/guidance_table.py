@@ -7,7 +7,6 @@ NAME_revealed.svg.
 """
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stillhand.core.checkpoint import write_text
 from stillhand.core.diffusion.decoding import Decoding, Leap
 from stillhand.core.diffusion.discrete_guidance import guide
 from stillhand.core.diffusion.unmasking import Uniforms
@@ -30,8 +28,8 @@ from stillhand.scripts.generate import FEWEST
 from stillhand.scripts.image_sets import image_set
 from stillhand.scripts.image_table import TEACHER_RUN, composed, side_by_side, take_teacher
 from stillhand.scripts.judge import Judge
-from stillhand.scripts.stage import at_least, commit, device
-from stillhand.scripts.table import commits_of, uncommitted
+from stillhand.scripts.published import check_seeds, commits_of, made_here, publish, uncommitted
+from stillhand.scripts.stage import at_least
 
 Command = list[str]
 GUIDANCE = "stillhand.core.diffusion.discrete_guidance"
@@ -58,18 +56,15 @@ def write(
     draws = [load_generated(draw_of(root, seed)) for seed in table["seeds"]]
     grid = grid_of(table)
     rows = guidance.rows_of(draws, grid)
-    about = {"device": device(), "commit": commit(), "command": " ".join(sys.argv), "rows": rows}
-    write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
-    metric = draws[0].floor.metric
+    about, metric = made_here(rows), draws[0].floor.metric
     text = guidance.markdown(table["title"], metric, rows, notes(table, draws[0], about))
-    write_text(out.with_suffix(".md"), text)
+    publish(out, about, text)
     out.with_suffix(".svg").write_bytes(guidance.curves(rows, metric).data)
     first = draw_of(root, table["seeds"][0]) / FOLDER
     pictured = [first / "real.png", *(first / name / "grid.png" for name in table["pictured"])]
     side_by_side(pictured, out.with_suffix(".png"))
     picture = guidance.revealed(*revealing(root / MODEL, table["revealed"]))
     out.with_name(f"{out.name}_revealed.svg").write_bytes(picture.data)
-    print(f"wrote {out.with_suffix('.json')}, .md, .svg, .png and {out.name}_revealed.svg")
 
 
 def check(settings: dict[str, Any], root: Path) -> None:
@@ -86,9 +81,8 @@ def check(settings: dict[str, Any], root: Path) -> None:
     grid = grid_of(table)
     changes = {cell.name: entry_of(table, cell)["decoding"] for cell in grid}
     for name, change in {**changes, **table["revealed"]}.items():
-        entries.redecoded(Decoding(Leap(1)), f"table: {name}", change)
-    if not table["seeds"] or len({*table["seeds"]}) < len(table["seeds"]):
-        raise ValueError(f"table.seeds must be different numbers, at least one, got {table['seeds']}")
+        entries.changed(Decoding(Leap(1)), f"table: {name}", change)
+    check_seeds(table["seeds"])
     for words in trainings(table, root, extra):
         composed(words)
     more, teacher = settings["rollout_overrides"] or [], settings["teacher"] is not None
@@ -168,7 +162,7 @@ def revealing(
         raise ValueError(f"{folder}: a {type(model).__name__} reveals no tokens")
     shares = {}
     for name, changes in chosen.items():
-        model.decoding = entries.redecoded(model.decoding, f"table.revealed.{name}", changes)
+        model.decoding = entries.changed(model.decoding, f"table.revealed.{name}", changes)
         shares[name] = shares_revealed(model, PAGES)
     heaviest = max(model_changes["weight"]["weight"] for model_changes in chosen.values())
     return shares, frozen_curves(blank_totals(model, heaviest), heaviest)

@@ -9,7 +9,6 @@ methods.RUN, and its scores are the mean over its last `late` checkpoints.
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +19,6 @@ from hydra.errors import HydraException
 from PIL import Image
 
 from stillhand.core import checkpoint
-from stillhand.core.checkpoint import write_text
 from stillhand.report.generated import FOLDER, TEACHER, Generated, load_generated
 from stillhand.report.image_table import markdown, rows_of
 from stillhand.report.trainings import stem
@@ -28,8 +26,8 @@ from stillhand.scripts import entries
 from stillhand.scripts.generate import FEWEST
 from stillhand.scripts.image_sets import image_set
 from stillhand.scripts.judge import Judge
-from stillhand.scripts.stage import at_least, check_method, commit, device, plain
-from stillhand.scripts.table import commits_of, uncommitted
+from stillhand.scripts.published import check_seeds, commits_of, made_here, publish, uncommitted
+from stillhand.scripts.stage import at_least, check_method, plain
 
 Command = list[str]
 GAP_PX = 12
@@ -56,13 +54,11 @@ def write(
     run_all([generation(table, root, settings["rollout_overrides"] or [])], 1)
     generated = load_generated(root)
     rows = rows_of(generated)
-    about = {"device": device(), "commit": commit(), "command": " ".join(sys.argv), "rows": rows}
-    write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
-    metric = generated.floor.metric
-    write_text(out.with_suffix(".md"), markdown(table["title"], metric, rows, notes(table, generated, about)))
+    about = made_here(rows)
+    text = markdown(table["title"], generated.floor.metric, rows, notes(table, generated, about))
+    publish(out, about, text)
     grids = [root / FOLDER / "real.png", *(root / FOLDER / name / "grid.png" for name in table["pictured"])]
     side_by_side(grids, out.with_suffix(".png"))
-    print(f"wrote {out.with_suffix('.json')}, .md and .png")
 
 
 def check(settings: dict[str, Any], root: Path) -> None:
@@ -76,9 +72,8 @@ def check(settings: dict[str, Any], root: Path) -> None:
         ValueError: Names the setting that is wrong.
     """
     table, extra = settings["table"], settings["overrides"] or []
-    seeds, late = table["seeds"], table["late"]
-    if not seeds or len({*seeds}) < len(seeds):
-        raise ValueError(f"table.seeds must be different numbers, at least one, got {seeds}")
+    late = table["late"]
+    check_seeds(table["seeds"])
     if type(late) is not int or late < 1:
         raise ValueError(f"table.late must be a whole number of at least 1, got {late!r}")
     runs = [run for run, *_ in _students(table)]

@@ -6,7 +6,7 @@ a time, and continue where they were interrupted. Writes docs/benchmarks/NAME.js
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,25 +83,6 @@ def _run(arguments: Command) -> None:
     command = [sys.executable, "-P", "-m", "stillhand.scripts.main", *arguments]
     if subprocess.run(command).returncode:
         raise ValueError(f"failed: stillhand {' '.join(arguments)}")
-
-
-def commits_of(about: Mapping[str, Any]) -> str:
-    """The commits of the rows, and that of the table where it is another, for its notes."""
-    found = list(dict.fromkeys(row["commit"] or "unknown" for row in about["rows"]))
-    table = [] if found == [about["commit"]] else [f"table {about['commit']}"]
-    return "commit " + "; ".join([*found, *table])
-
-
-def uncommitted(about: Mapping[str, Any]) -> list[str]:
-    """What the notes say of code that was not committed; nothing if all of it was."""
-    commits = [about["commit"], *(row["commit"] or "" for row in about["rows"])]
-    if not any("-dirty" in commit for commit in commits):
-        return []
-    return [
-        "**Made in part by code that was not committed: a commit above ends in -dirty, so checking it out "
-        "does not give the code that made these numbers.**",
-        "",
-    ]
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ NEEDS = {
 }  # stages without a default for everything  # fmt: skip
 ALLOWED = {
     **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,
-    **entries.SOLVERS, **formats.ALLOWED,
+    **entries.PARTS, **formats.ALLOWED,
 }  # fmt: skip
 TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
 METHODS = {

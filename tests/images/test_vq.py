@@ -9,7 +9,7 @@ from stillhand.core.settings import Settings
 from stillhand.core.training import TrainState, derived_seed, optimize
 from stillhand.datasets.pixels import ImageLoader
 from stillhand.images.tokenizers import Tokenizer, reconstructed
-from stillhand.images.vq import VectorTokenizer
+from stillhand.images.vq import VectorTokenizer, amplitude
 
 SETTINGS = Settings(steps=60, learning_rate=5e-3, warmup_steps=5, ema_decay=0.9)
 
@@ -66,18 +66,78 @@ def test_training_learns_to_give_images_back(states: tuple[TrainState, TrainStat
         torch.testing.assert_close(own, halves.means()[label], rtol=0, atol=0.15)
 
 
-def test_the_loss_by_hand(halves: Any) -> None:
-    model = halves.ready(halves.vq(commitment=0.5))
+@pytest.mark.parametrize("codes", [1, 3])
+def test_the_loss_by_hand(halves: Any, codes: int) -> None:
+    model = halves.ready(halves.vq(commitment=0.5, codes=codes, detail=2.0))
     batch = halves.batch()
     tokens = model.encode(batch.pixels)
     x = model.normalized(batch.pixels)
-    z, q = model.encoder(x).flatten(2).transpose(1, 2), model.codebook.lookup(tokens)
-    distortion = (model.decode(tokens) - x).square().flatten(1).mean(1)
-    expected = distortion + 0.5 * (z - q).square().flatten(1).mean(1)
+    z, q = vectors(model.encoder(x), codes), model.codebook.lookup(tokens)
+    made = model.decode(tokens)
+    distortion = (made - x).square().flatten(1).mean(1)
+    detail = torch.stack(
+        [(by_hand(one) - by_hand(two)).square().mean() for one, two in zip(made, x, strict=True)]
+    )
+    expected = distortion + 0.5 * (z - q).square().flatten(1).mean(1) + 2 * detail
     loss, info = model.loss(batch, torch.Generator())
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(info["vq/distortion"], distortion)
+    torch.testing.assert_close(info["vq/detail"], detail)
     assert info["vq/used"].item() == pytest.approx(len(tokens.unique()) / 8)
+
+
+def by_hand(x: torch.Tensor) -> torch.Tensor:
+    """Amplitudes of one picture (1, y, x), a pixel after another: means over those neighbours there are."""
+
+    def means(of: torch.Tensor) -> torch.Tensor:
+        rows = [
+            torch.stack(
+                [of[:, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean() for x in range(of.shape[2])]
+            )
+            for y in range(of.shape[1])
+        ]
+        return torch.stack(rows)[None]
+
+    return (means((x - means(x)).square()) + 0.01**2).sqrt()
+
+
+def test_detail_is_the_texture_and_not_where_it_is() -> None:
+    """Stripes one pixel wide: they may lie either way, but a flat picture of their mean lacks all of them."""
+    stripes = 0.3 * torch.tensor([1.0, -1]).repeat(6).expand(1, 1, 12, 12)
+    inside = amplitude(stripes)[..., 2:-2, 2:-2]
+    torch.testing.assert_close(amplitude(-stripes), amplitude(stripes))
+    # the mean of three is a third of the middle one, with its neighbours' sign: 4/3 of .3 are left
+    torch.testing.assert_close(inside, torch.full_like(inside, (0.4**2 + 0.01**2) ** 0.5))
+    torch.testing.assert_close(amplitude(torch.full_like(stripes, 0.7)), torch.full_like(stripes, 0.01))
+
+
+def test_a_flat_picture_has_a_finite_gradient() -> None:
+    flat = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    amplitude(flat).sum().backward()  # type: ignore[no-untyped-call]
+    assert flat.grad is not None and bool(flat.grad.isfinite().all())
+
+
+def vectors(z: torch.Tensor, codes: int) -> torch.Tensor:
+    """(b, codes * d, 2, 2) to (b, 4 * codes, d): a place's codes follow each other."""
+    rows = [z[:, :, y, x].chunk(codes, dim=1) for y in range(2) for x in range(2)]
+    return torch.stack([code for row in rows for code in row], dim=1)
+
+
+def test_several_codes_of_a_place_are_quantised_each_for_itself(halves: Any) -> None:
+    """What is given back is the decoder's picture of each part's nearest code, put where the part stood."""
+    model = halves.ready(halves.vq(codes=2))
+    pixels = halves.batch().pixels
+    tokens = model.encode(pixels)
+    assert model.places == 8 and tokens.shape == (16, 8)
+    z = model.encoder(model.normalized(pixels))
+    nearest = torch.cdist(vectors(z, 2).flatten(0, 1), model.codebook.codes).argmin(1)
+    assert torch.equal(tokens.flatten(), nearest) and len(tokens.unique()) > 1
+    q = torch.empty_like(z)
+    for place in range(4):
+        for part in range(2):
+            code = model.codebook.codes[tokens[:, 2 * place + part]]
+            q[:, 4 * part : 4 * part + 4, place // 2, place % 2] = code
+    torch.testing.assert_close(model.decode(tokens), model.decoder(q))
 
 
 def test_the_gradient_passes_straight_through(halves: Any) -> None:
@@ -100,11 +160,13 @@ def test_fitting_starts_the_codes_and_refuses_other_images(halves: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"channels": (8, 8, 8)}, "divisible by 8 .* got 4 x 4"),
+        ({"channels": (8, 8, 8)}, "divisible by 8, got 4 x 4"),
         ({"channels": ()}, "at least one multiple"),
         ({"channels": (6,)}, "multiple of groups=4"),
-        ({"commitment": -1.0}, "commitment >= 0, got 4 x 4 and -1"),
+        ({"commitment": -1.0}, "commitment and detail >= 0, got -1.0 and 0"),
+        ({"detail": float("nan")}, "commitment and detail >= 0, got 0.25 and nan"),
         ({"size": 0}, "at least 1"),
+        ({"codes": 0}, "at least 1"),
         ({"decay": 2.0}, "decay"),
     ],
 )

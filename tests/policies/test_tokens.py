@@ -132,7 +132,7 @@ def test_goals_are_forgotten_at_the_stated_rate() -> None:
     assert torch.equal(never, many)
 
 
-def test_calls_are_forward_passes_and_unguided_ones_ask_for_one_row_each() -> None:
+def test_a_guided_step_asks_for_two_rows_and_others_for_one() -> None:
     for weight, rows in ((Constant(1.0), [1, 1, 1, 1]), (Interval(2.0, 0.4, 0.8), [1, 2, 2, 1])):
         made, asked = policy(Decoding(Leap(4), weight=weight)), list[int]()
         made.backbone().register_forward_pre_hook(lambda _, given, asked=asked: asked.append(len(given[0])))

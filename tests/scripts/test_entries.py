@@ -10,7 +10,7 @@ from stillhand.core.diffusion.decoding import Confident, Decoding, Leap
 from stillhand.core.diffusion.discrete import Cosine
 from stillhand.core.diffusion.discrete_guidance import Constant, Ramp, unlocking
 from stillhand.core.diffusion.samplers import Sampling, heun
-from stillhand.scripts.entries import choose, count_calls, decoded, described, redecoded, resampled
+from stillhand.scripts.entries import changed, choose, count_calls, decoded, described
 
 HEUN = {"_target_": "stillhand.core.diffusion.samplers.heun", "_partial_": True}
 
@@ -26,11 +26,11 @@ def test_messages_speak_of_the_group() -> None:
 
 
 def test_sampling_changes_only_what_is_given() -> None:
-    made = resampled(
+    made = changed(
         Sampling(intervals=10, sigma_max=80.0), "generators.a.sampling", {"intervals": 18, "solver": HEUN}
     )
     assert described(made) == {"intervals": 18, "sigma_max": 80.0, "sigma_min": 0.02, "solver": "heun"}
-    assert described(resampled(made, "w", {"sigma_max": 5.0}))["solver"] == "heun"
+    assert described(changed(made, "w", {"sigma_max": 5.0}))["solver"] == "heun"
     x = torch.ones(2, 3)
     torch.testing.assert_close(made(lambda x, s: 0 * x, x), heun(lambda x, s: 0 * x, 80 * x, made.grid()))
 
@@ -46,7 +46,7 @@ def test_sampling_changes_only_what_is_given() -> None:
 )
 def test_bad_sampling_is_refused_where_it_stands(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"generators\.a\.sampling: "):
-        resampled(Sampling(), "generators.a.sampling", changes)
+        changed(Sampling(), "generators.a.sampling", changes)
 
 
 GUIDANCE = "stillhand.core.diffusion.discrete_guidance"
@@ -57,12 +57,12 @@ RULE = {"_target_": f"{GUIDANCE}.unlocking", "_partial_": True}
 def test_a_decoding_changes_only_what_is_given() -> None:
     present = Decoding(Confident(5), Cosine(), Constant(2.0))
     ramp = {"_target_": f"{GUIDANCE}.Ramp", "weight": 3, "full": 0.5}
-    made = redecoded(present, "w", {"weight": ramp})
+    made = changed(present, "w", {"weight": ramp})
     assert made == Decoding(Confident(5), Cosine(), Ramp(3.0, 0.5))
-    way = redecoded(present, "w", {"way": {**LEAP, "survival": RULE}}).way
+    way = changed(present, "w", {"way": {**LEAP, "survival": RULE}}).way
     assert isinstance(way, Leap) and way.steps == 3
     assert float(way.survival(0.5, torch.full((1, 1), 2.0).log())) == pytest.approx(0.25)
-    assert decoded(redecoded(present, "w", {"way": {**LEAP, "survival": RULE}, "weight": ramp})) == {
+    assert decoded(changed(present, "w", {"way": {**LEAP, "survival": RULE}, "weight": ramp})) == {
         "name": "Decoding",
         "way": {"name": "Leap", "steps": 3, "survival": "unlocking"},
         "schedule": {"name": "Cosine"},
@@ -85,13 +85,14 @@ def test_a_decoding_changes_only_what_is_given() -> None:
 )
 def test_a_bad_decoding_is_refused_where_it_stands(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=rf"generators\.a\.decoding: .*{says}"):
-        redecoded(Decoding(Leap(2)), "generators.a.decoding", changes)
+        changed(Decoding(Leap(2)), "generators.a.decoding", changes)
 
 
 def test_calls_are_counted_and_the_hook_is_gone_afterwards() -> None:
     net = nn.Linear(2, 2)
     x = torch.zeros(1, 2)
     assert count_calls(net, lambda: net(net(x))) == 2
+    assert count_calls(net, lambda: net(net(x).repeat(2, 1))) == 3  # two rows side by side are two
     assert not net._forward_hooks
     with pytest.raises(RuntimeError):
         count_calls(net, lambda: net(torch.zeros(1, 3)))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tests.core.diffusion.tokens import MASK, P, Q, logits
 
-from stillhand.core.diffusion.decoding import Confident, Decoding, FirstHitting, Leap, Way
+from stillhand.core.diffusion.decoding import Confident, Decoding, FirstHitting, Leap, Way, laws_of
 from stillhand.core.diffusion.discrete_guidance import Constant, Interval, unlocking
 from stillhand.core.diffusion.unmasking import Uniforms
 
@@ -66,6 +66,30 @@ def test_an_interval_asks_twice_only_inside() -> None:
     way = Leap(4)
     Decoding(way, weight=Interval(2.0, 0.4, 0.8))(laws, torch.full((1, 2), MASK), Uniforms(table(way, 1)))
     assert asked == [False, True, True, False]  # at 1, .75, .5, .25
+
+
+def test_one_pass_asks_with_and_without_the_condition() -> None:
+    """A network of its rows: the answers must come back in order, and nothing be made for nothing."""
+    seen: list[torch.Tensor] = []
+    told, made = torch.tensor([[[1.0]], [[2.0]]]), []
+
+    def net(x: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
+        seen.append(cond[:, 0, 0])
+        return x[:, :, None] + 10.0 * cond
+
+    def untold() -> torch.Tensor:
+        made.append(True)
+        return torch.zeros_like(told)
+
+    laws, x = laws_of(net, told, untold), torch.tensor([[0, 1], [2, 1]])
+    for law in laws(x, False):
+        torch.testing.assert_close(law[..., 0], torch.tensor([[10.0, 11.0], [22.0, 21.0]]))
+    assert not made
+    for _ in range(2):
+        conditional, unconditional = laws(x, True)
+    torch.testing.assert_close(conditional[..., 0], torch.tensor([[10.0, 11.0], [22.0, 21.0]]))
+    torch.testing.assert_close(unconditional[..., 0], x.float())
+    assert [row.tolist() for row in seen] == [[1, 2], [1, 2, 0, 0], [1, 2, 0, 0]] and len(made) == 1
 
 
 def test_a_table_is_the_generators() -> None:

@@ -52,6 +52,35 @@ def test_it_learns_a_page_from_its_condition() -> None:
     assert torch.equal(made(torch.full((3, 4), 6), cond).argmax(-1), pages)
 
 
-def test_sizes_are_checked() -> None:
-    with pytest.raises(ValueError, match="heads to divide width"):
-        TokenTransformer(places=4, size=6, cond_shape=(2, 5), width=10, heads=4)
+def test_folded_neighbours_enter_and_leave_side_by_side() -> None:
+    """Against a network of half the places, whose embedding and answer are put together by hand."""
+    torch.manual_seed(0)
+    sizes = {"cond_shape": (2, 5), "layers": 1, "heads": 2, "width": 16}
+    folded = TokenTransformer(places=6, size=4, fold=2, **sizes)  # type: ignore[arg-type]
+    torch.nn.init.normal_(folded.leave[1].weight)  # type: ignore[arg-type]
+    pairs = torch.cartesian_prod(torch.arange(5), torch.arange(5))
+    plain = TokenTransformer(places=3, size=24, **sizes)  # type: ignore[arg-type]
+    shared = {
+        key: value for key, value in folded.state_dict().items() if not key.startswith(("enter.", "leave.1"))
+    }
+    plain.load_state_dict(shared, strict=False)
+    plain.enter.weight.data = folded.enter.weight.data[pairs].flatten(1)
+    plain.leave[1] = folded.leave[1]
+    x = torch.tensor([[0, 4, 3, 3, 4, 4], [1, 2, 4, 0, 0, 0], [4, 4, 4, 4, 4, 4]])
+    answer = plain(5 * x[:, ::2] + x[:, 1::2], COND)
+    torch.testing.assert_close(folded(x, COND), answer.view(3, 3, 2, 4).flatten(1, 2))
+    assert len(folded.position) == 2 + 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"width": 10, "heads": 4}, "heads to divide width"),
+        ({"fold": 3}, "need fold to divide places and width, got 3, 4 and 12"),
+        ({"fold": 8}, "got 8, 4 and 12"),
+        ({"fold": 0}, "at least 1"),
+    ],
+)
+def test_sizes_are_checked(changes: dict[str, int], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        TokenTransformer(**{"places": 4, "size": 6, "cond_shape": (2, 5), "width": 12, **changes})  # type: ignore[arg-type]
