@@ -23,6 +23,7 @@ TESTED_ELSEWHERE = {
     "scripts/convert.py": "tests/scripts/test_prepare.py",
     "scripts/formats.py": "tests/scripts/test_prepare.py",
     "scripts/inspection.py": "tests/scripts/test_prepare.py",
+    "envs/base.py": "tests/envs/test_wrapped.py: and test_seeing.py",
     "envs/rod.py": "tests/envs/test_avoiding.py: and test_push.py",
     "envs/robosuite_door.py": "tests/envs/test_robosuite_experts.py",
     "envs/robosuite_square.py": "tests/envs/test_robosuite_experts.py",

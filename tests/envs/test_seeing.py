@@ -96,3 +96,26 @@ def test_cameras_that_do_not_exist_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=says):
         Seeing(env, cameras)
+
+
+@pytest.mark.sim
+def test_robosuites_own_cameras_see_the_task_and_change_nothing() -> None:
+    pytest.importorskip("robosuite")
+    from stillhand.envs.robosuite import Robosuite
+
+    env = Seeing(Robosuite("Lift", horizon=20), {"scene": (24, 24), "robot0_eye_in_hand": (16, 20)})
+    plain = Robosuite("Lift", horizon=20)
+    np.testing.assert_array_equal(env.reset([3]), plain.reset([3]))
+    before = frames_of(env)
+    assert {name: seen.shape for name, seen in before.items()} == {
+        "scene": (1, 24, 24, 3),
+        "robot0_eye_in_hand": (1, 16, 20, 3),
+    }
+    for _ in range(3):
+        action = np.array([[1.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0]])
+        one, other = env.step(action), plain.step(action)
+        after = frames_of(env)
+        np.testing.assert_array_equal(one.observation, other.observation)
+    assert all(np.abs(after[name].astype(int) - seen).max() > 20 for name, seen in before.items())
+    with pytest.raises(ValueError, match="has the cameras scene, .*agentview.*got"):
+        Seeing(plain, {"wrist": (8, 8)})
