@@ -79,5 +79,5 @@ def test_one_backbone_call_per_denoiser_call(model: ImageGenerator, halves: Any)
     calls: list[object] = []
     model.backbone().register_forward_hook(lambda *given: calls.append(given))
     model.generate(torch.tensor([0, 1]), torch.stack([model.draw(torch.Generator()) for _ in range(2)]))
-    expected = {"ImageDiffusion": 3, "OneStepImages": 1, "TokenImages": 8}  # guided: twice per step
+    expected = {"ImageDiffusion": 3, "OneStepImages": 1, "TokenImages": 4}  # guided, both questions in a pass
     assert len(calls) == expected[type(model).__name__]

@@ -8,6 +8,7 @@ import torch
 from hydra import compose, initialize_config_module
 from torch import Tensor, nn
 
+from stillhand.policies.encoders import SeenFrames
 from stillhand.scripts import distill
 from stillhand.scripts.actions import Actions
 from stillhand.scripts.stage import plain
@@ -33,8 +34,8 @@ class Learned(nn.Module):
         super().__init__()
         self.encoder, self.gain = encoder, nn.Parameter(torch.tensor(2.0))
 
-    def forward(self, observation: Tensor) -> Tensor:
-        out: Tensor = self.gain * self.encoder(observation)
+    def forward(self, observation: Tensor, frames: SeenFrames) -> Tensor:
+        out: Tensor = self.gain * self.encoder(observation, frames)
         return out
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,6 @@ def test_a_small_table_from_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "small.md").read_text().startswith("# Scripted experts")
 
 
-def test_settings_without_a_use_are_refused(tmp_path: Path) -> None:
-    words = ["table", "experts", "out=small", "data=somewhere"]
-    command = [sys.executable, "-P", "-m", "stillhand.scripts.main", *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1 and "data=somewhere: a table of experts neither" in done.stderr
+def test_settings_without_a_use_are_refused(refused: Callable[..., None]) -> None:
+    says = ("data=somewhere: a table of experts neither",)
+    refused("table", "table=experts", "out=small", "data=somewhere", says=says)

@@ -48,24 +48,14 @@ def test_recordings_are_the_tasks_own_with_the_goal_of_their_mode(home: Path, ti
     assert store.attributes["goals"] == [0] * 12 + [1] * 12 and told.spec.task == "avoiding-goals"
 
 
-def test_two_workers_play_what_one_does(home: Path, stage: Callable[..., Any], tmp_path: Path) -> None:
-    (tmp_path / "tokens").symlink_to(home / "tokens")
-    words = ("workers=2", *PLAY, "latency_calls=0", "only=[tokens-w3]")
-    done = stage("rollout", TASK, f"run={tmp_path}", *words)
-    assert done.code == 0, done.err
-    here, there = (read_results(folder / "rollouts" / "tokens-w3") for folder in (home, tmp_path))
-    assert [(r.steps, r.mode, r.solved, r.reached) for r in here] == [
-        (r.steps, r.mode, r.solved, r.reached) for r in there
-    ]
-
-
 def test_cards_say_goals_calls_decoding_and_what_tokens_lose(home: Path) -> None:
     cards = {
         name: json.loads((home / "rollouts" / name / "controller.json").read_text())
         for name in ("tokens", "tokens-w3")
     }
     for card in cards.values():
-        assert card["goals"] == [0] * 12 + [1] * 12 and card["calls"] == 8
+        assert card["goals"] == [0] * 12 + [1] * 12
+        assert card["calls"] == (8 if card["name"] == "tokens" else 16)  # a guided step costs two
         lost = card["rollout"]["sampling"]
         assert 0 < max(lost["lost_rms"]) < 0.5 < max(lost["lost"])  # of four frequencies
     weights = {name: card["rollout"]["sampling"]["weight"] for name, card in cards.items()}

@@ -45,11 +45,11 @@ def check_attempts(attempts: Attempts, kills: int) -> None:
 
 
 @pytest.mark.slow
-def test_killed_ten_times_ends_in_the_same_bytes(
+def test_killed_six_times_ends_in_the_same_bytes(
     tmp_path: Path, tiny_store: Path, small: tuple[str, ...]
 ) -> None:
     settings = ["batch_size=16", "training.steps=300", "checkpoint_every=10"]
-    attempts = kill("train", 10, 4, tmp_path, [f"data={tiny_store}", *small, *settings])
+    attempts = kill("train", 6, 4, tmp_path, [f"data={tiny_store}", *small, *settings])
     steps = {attempt["step"] for attempt in attempts if "step" in attempt}
     assert 300 in steps and len(steps) > 3  # the kills fell at different places
     # And the comparison can fail: the weights did move, and the average is not the weights.
