@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stillhand.core.diffusion.precond import Denoiser
 from stillhand.core.diffusion.schedule import DrawLevels
 from stillhand.core.losses.denoising import denoising_loss
-from stillhand.core.shapes import Info
+from stillhand.core.shapes import Condition, Info, Level, Sample
 from stillhand.datasets.pixels import ImageBatch, ImageLoader, Images, ImageSpec
 
 MEASURED_IMAGES = 4096
@@ -100,10 +100,17 @@ def image_loss(
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, " b"], Info]:
     """Denoising loss of one batch; level and noise come from the generator."""
+    return denoising_loss(denoiser, *draw_noised(model, levels, batch, generator))
+
+
+def draw_noised(
+    model: ImageModel, levels: DrawLevels, batch: ImageBatch, generator: torch.Generator
+) -> tuple[Sample, Sample, Level, Condition]:
+    """What a denoising loss is taken of: clean samples, noise, levels, conditions; levels are drawn first."""
     x0 = model.normalized(batch.pixels)
     sigma = levels(len(x0), generator)
     noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-    return denoising_loss(denoiser, x0, noise, sigma, model.condition(batch.labels))
+    return x0, noise, sigma, model.condition(batch.labels)
 
 
 def check_same_set(own: ImageSpec, other: ImageSpec) -> None:

@@ -16,6 +16,7 @@ from stillhand.images import checkpoint as images
 from stillhand.policies import checkpoint as policies
 from stillhand.scripts import (
     action_table,
+    aligning,
     entries,
     formats,
     guidance_table,
@@ -39,17 +40,20 @@ NEEDS = {
 }  # stages without a default for everything  # fmt: skip
 ALLOWED = {
     **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,
-    **entries.SOLVERS, **formats.ALLOWED,
+    **entries.SOLVERS, **formats.ALLOWED, **aligning.ALLOWED, **aligning.ENCODERS,
 }  # fmt: skip
 TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
 METHODS = {
-    "train": ("diffusion", "em", "masked_images", "mip", "regression", "smt", "tokens", "vq"),
+    "train": (
+        "diffusion", "em", "encoder", "erw", "masked_images", "mip", "regression", "repa", "smt", "tokens",
+        "vq", "warmup",
+    ),
     "distill": ("cd", "dmd", "onedp_d", "onedp_s", "sid", "smd", "vdd"),
-}
+}  # fmt: skip
 # Else train.
 HOME = {"controllers": "rollout", "generators": "generate", "table": "table", "format": "inspect"}
 FOR_ACTIONS = {"em", "mip", "regression", "tokens", "vdd"}
-FOR_IMAGES = {"masked_images", "vq"}
+FOR_IMAGES = {"encoder", "erw", "masked_images", "repa", "vq", "warmup"}
 
 
 def composed(stage: str, overrides: tuple[str, ...]) -> dict[str, Any]:
