@@ -32,8 +32,9 @@ class MaskedAutoencoder(ImageModel):
         patch: Side of the square of pixels behind one token.
         width: Numbers per token.
         layers: Blocks of the encoder.
-        heads: Attention heads; divides width.
+        heads: Attention heads; divides both widths.
         drawing_layers: Blocks of the part that draws, which no one needs later.
+        drawing_width: Its numbers per token.
         hidden: Share of patches that are not shown.
 
     Raises:
@@ -49,10 +50,11 @@ class MaskedAutoencoder(ImageModel):
         layers: int = 4,
         heads: int = 4,
         drawing_layers: int = 1,
+        drawing_width: int = 64,
         hidden: float = 0.75,
     ) -> None:
         super().__init__(spec)
-        check_sizes(patch, width, layers, heads, drawing_layers)
+        check_sizes(patch, width, layers, heads, drawing_layers, drawing_width)
         if spec.height % patch or spec.width % patch:
             raise ValueError(f"need image sides divisible by patch {patch}, got {spec.height} x {spec.width}")
         self.patch, self.grid, self.width = patch, (spec.height // patch, spec.width // patch), width
@@ -64,9 +66,11 @@ class MaskedAutoencoder(ImageModel):
         self.enter, self.position = nn.Linear(numbers, width), learned_positions(places, width)
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
-        self.unseen, self.draw_position = learned_positions(1, width), learned_positions(places, width)
-        drawing = [Block(width, heads) for _ in range(drawing_layers)]
-        self.drawing = nn.Sequential(*drawing, nn.LayerNorm(width), nn.Linear(width, numbers))
+        self.unseen = learned_positions(1, drawing_width)
+        self.draw_position = learned_positions(places, drawing_width)
+        self.narrow = nn.Linear(width, drawing_width)
+        drawing = [Block(drawing_width, heads) for _ in range(drawing_layers)]
+        self.drawing = nn.Sequential(*drawing, nn.LayerNorm(drawing_width), nn.Linear(drawing_width, numbers))
 
     def backbone(self) -> nn.Module:
         """What makes the tokens."""
@@ -95,11 +99,13 @@ class MaskedAutoencoder(ImageModel):
 
     def _drawn(self, patches: Tensor, order: Int64[Tensor, "b n"]) -> Patches:
         """An answer for all patches, from the first of `order`."""
-        seen = order[:, : self.shown, None].expand(-1, -1, self.width)
+        seen = order[:, : self.shown, None]
         placed = self.enter(patches) + self.position
-        known = self.norm(self.blocks(placed.gather(1, seen)))
+        known = self.narrow(self.norm(self.blocks(placed.gather(1, seen.expand(-1, -1, self.width)))))
         blank = self.unseen.expand(len(patches), len(self.position), -1)
-        page = blank.to(known.dtype).scatter(1, seen, known) + self.draw_position
+        page = (
+            blank.to(known.dtype).scatter(1, seen.expand(-1, -1, known.shape[2]), known) + self.draw_position
+        )
         drawn: Tensor = self.drawing(page)
         return drawn
 

@@ -97,6 +97,7 @@ def aligned_training(config: dict[str, Any]) -> Training:
         ValueError: As `Pictures.prepare`, `open_encoder` and `warmed`; or an encoder that learnt from other
             images, has another grid than the network, or says the same of all images.
     """
+    alignment = None if config["alignment"] is None else described(config["alignment"])
     train, _ = image_set(config["task"])
     frozen = open_encoder(config["encoder"], train.spec)
     if config["model"]["_target_"] == FIRST_LAYERS:
@@ -110,28 +111,44 @@ def aligned_training(config: dict[str, Any]) -> Training:
     if isinstance(frozen.encoder, nn.Module):
         frozen.encoder.to(run.device)
     targets = centred_targets(frozen.encoder, train, run.seed, run.device)
-    if isinstance(pictures.model, FirstLayers):
-        pictures.model.targets = targets
-        state = TrainState(pictures.model, run.settings)
-        return run, state, optimize(state, seeded(run, pictures.loss), run.settings)
-    return _second_phase(pictures, run, config, targets, frozen.encoder.width)
+    if alignment is not None:
+        return _second_phase(pictures, run, alignment, config["warmup"], targets, frozen.encoder.width)
+    if not isinstance(pictures.model, FirstLayers):
+        raise ValueError(f"a {type(pictures.model).__name__} aligns with nothing of itself: give alignment")
+    pictures.model.targets = targets
+    state = TrainState(pictures.model, run.settings)
+    return run, state, optimize(state, seeded(run, pictures.loss), run.settings)
+
+
+def described(node: Mapping[str, Any]) -> Alignment:
+    """The alignment of phase 2.
+
+    Raises:
+        ValueError: Names the key, type or value that is wrong.
+    """
+    made = construct(node, ALLOWED)
+    if not isinstance(made, Alignment):
+        raise ValueError(f"alignment is a {type(made).__name__}, expected an Alignment")
+    return made
 
 
 def _second_phase(
-    pictures: Pictures, run: Run, config: Mapping[str, Any], targets: Targets, target_width: int
+    pictures: Pictures,
+    run: Run,
+    alignment: Alignment,
+    warmup: str | None,
+    targets: Targets,
+    target_width: int,
 ) -> Training:
-    alignment = construct(config["alignment"], ALLOWED)
-    if not isinstance(alignment, Alignment) or not isinstance(pictures.model, ImageDiffusion):
-        found = type(alignment).__name__, type(pictures.model).__name__
-        raise ValueError(
-            f"alignment and model are {' and '.join(found)}, expected Alignment and ImageDiffusion"
-        )
-    width = layered(pictures.model.denoiser.net).feature_channels
+    model = pictures.model
+    if not isinstance(model, ImageDiffusion):
+        raise ValueError(f"model is a {type(model).__name__}, but an ImageDiffusion is aligned")
+    width = layered(model.denoiser.net).feature_channels
     torch.manual_seed(derived_seed(run.seed, PROJECTOR))  # the model's own weights are those of a plain run
     projector = Projector(width, target_width, alignment.projector_width).to(run.device)
-    if config["warmup"] is not None:
-        run = warmed(pictures.model, projector, alignment, run, Path(config["warmup"]))
-    aligned = Aligned(pictures.model, projector, alignment, targets)
+    aligned = Aligned(model, projector, alignment, targets)
+    if warmup is not None:
+        run = warmed(model, projector, alignment, run, Path(warmup))
 
     def objective(step: int, generator: torch.Generator) -> tuple[Tensor, Info]:
         return aligned.loss(pictures.batch(step), step, generator)
