@@ -25,6 +25,7 @@ from stillhand.scripts import (
     main,
     students,
     tasks,
+    warmup_table,
 )
 from stillhand.scripts.stage import check_method
 
@@ -161,6 +162,8 @@ def test_every_run_of_a_table_composes_and_binds(option: str) -> None:
         assert {*table["experts"]} <= {*TASKS}
     elif "guidance" in table:
         check_guidance_table(table)
+    elif "compute" in table:
+        check_warmup_table(table)
     elif "generators" in table:
         own = (f"task={table['task']}",)
         check_runs(table, own, option)
@@ -201,6 +204,27 @@ def check_image_table(table: dict[str, Any], own: tuple[str, ...]) -> None:
     for stage, *overrides in image_table.trainings(table, Path("runs"), ()):
         assert composed(stage, tuple(overrides))["keep"] == table["late"]
     assert {*table["pictured"]} <= {*data["generators"]} and "teacher-35" in data["generators"]
+
+
+def check_warmup_table(table: dict[str, Any]) -> None:
+    """Every command composes; a training leaves the checkpoints that are judged."""
+    runs, methods = Path("runs"), {*table["train"]}
+    plan = warmup_table.Plan.of(
+        dict.fromkeys((*methods, "warmup"), 1.0), **table["compute"], warmed=tuple(table["warmed"])
+    )
+    first = warmup_table.encoder_command(table, runs, ())
+    for words in (first, *warmup_table.warmups(table, plan, runs, ())):
+        check(composed("train", tuple(words[1:])), "warm-up")
+    left = set()
+    for words in warmup_table.trainings(table, plan, runs, ()):
+        data = composed("train", tuple(words[1:]))
+        check(data, "warm-up")
+        steps, every = data["training"]["steps"], data["checkpoint_every"]
+        assert steps == every * data["keep"]
+        left |= {f"{Path(data['out']).name}/step-{step:08d}" for step in range(every, steps + 1, every)}
+    data = composed("generate", tuple(warmup_table.generation(table, plan, runs, ())[1:]))
+    assert {entry["checkpoint"] for entry in data["generators"].values()} == left
+    assert {*table["pictured"], *table["warmed"], *table["methods"]} == methods
 
 
 def check_guidance_table(table: dict[str, Any]) -> None:
