@@ -87,17 +87,25 @@ def check(settings: dict[str, Any], root: Path) -> None:
     runs, meant = {*table["train"]}, {*table["warmed"], *table["pictured"], PLAIN}
     if unknown := sorted((meant - runs) | ({*table["methods"]} ^ runs)):
         raise ValueError(f"table.train, methods, warmed and pictured disagree about {unknown}")
-    # every step alike: enough to see that a plan can be made and all commands compose
-    plan = Plan.of(
-        dict.fromkeys((*table["train"], WARMUP), 1.0), **table["compute"], warmed=tuple(table["warmed"])
-    )
-    composed(encoder_command(table, root, extra))
-    for words in (*warmups(table, plan, root, extra), *trainings(table, plan, root, extra)):
+    plan = equal_plan(table)
+    for words in commands(table, plan, root, extra):
         composed(words)
     config = composed(generation(table, plan, root, settings["rollout_overrides"] or []))
     entries.choose("generators", config["generators"], [])
     at_least(config, n=FEWEST, sample_seed=0)
     Judge.prepare(*image_set(config["task"]), config["n"], config["sample_seed"])
+
+
+def equal_plan(table: Mapping[str, Any]) -> Plan:
+    """A plan as if every step cost the same: enough to see that there is one, and that commands compose."""
+    runs = (*table["train"], WARMUP)
+    return Plan.of(dict.fromkeys(runs, 1.0), **table["compute"], warmed=tuple(table["warmed"]))
+
+
+def commands(table: Mapping[str, Any], plan: Plan, root: Path, extra: Sequence[str] = ()) -> list[Command]:
+    """All trainings and the generation, in their order."""
+    own = (*warmups(table, plan, root, extra), *trainings(table, plan, root, extra))
+    return [encoder_command(table, root, extra), *own, generation(table, plan, root, ())]
 
 
 def named(run: str, seed: int, point: int) -> str:

@@ -45,10 +45,8 @@ ALLOWED = {
 }  # fmt: skip
 TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
 METHODS = {
-    "train": (
-        "diffusion", "em", "encoder", "erw", "masked_images", "mip", "regression", "repa", "smt", "tokens",
-        "vq", "warmup",
-    ),
+    "train": ("diffusion", "em", "encoder", "erw", "masked_images", "mip", "regression", "repa", "smt",
+              "tokens", "vq", "warmup"),
     "distill": ("cd", "dmd", "onedp_d", "onedp_s", "sid", "smd", "vdd"),
 }  # fmt: skip
 # Else train.
@@ -163,7 +161,8 @@ def test_every_run_of_a_table_composes_and_binds(option: str) -> None:
     elif "guidance" in table:
         check_guidance_table(table)
     elif "compute" in table:
-        check_warmup_table(table)
+        for stage, *words in warmup_table.commands(table, warmup_table.equal_plan(table), Path("runs")):
+            check(composed(stage, tuple(words)), option)
     elif "generators" in table:
         own = (f"task={table['task']}",)
         check_runs(table, own, option)
@@ -206,27 +205,6 @@ def check_image_table(table: dict[str, Any], own: tuple[str, ...]) -> None:
     assert {*table["pictured"]} <= {*data["generators"]} and "teacher-35" in data["generators"]
 
 
-def check_warmup_table(table: dict[str, Any]) -> None:
-    """Every command composes; a training leaves the checkpoints that are judged."""
-    runs, methods = Path("runs"), {*table["train"]}
-    plan = warmup_table.Plan.of(
-        dict.fromkeys((*methods, "warmup"), 1.0), **table["compute"], warmed=tuple(table["warmed"])
-    )
-    first = warmup_table.encoder_command(table, runs, ())
-    for words in (first, *warmup_table.warmups(table, plan, runs, ())):
-        check(composed("train", tuple(words[1:])), "warm-up")
-    left = set()
-    for words in warmup_table.trainings(table, plan, runs, ()):
-        data = composed("train", tuple(words[1:]))
-        check(data, "warm-up")
-        steps, every = data["training"]["steps"], data["checkpoint_every"]
-        assert steps == every * data["keep"]
-        left |= {f"{Path(data['out']).name}/step-{step:08d}" for step in range(every, steps + 1, every)}
-    data = composed("generate", tuple(warmup_table.generation(table, plan, runs, ())[1:]))
-    assert {entry["checkpoint"] for entry in data["generators"].values()} == left
-    assert {*table["pictured"], *table["warmed"], *table["methods"]} == methods
-
-
 def check_guidance_table(table: dict[str, Any]) -> None:
     """Tokenizer and model by their names, and a generator per cell in every draw."""
     runs = Path("runs")
@@ -237,13 +215,10 @@ def check_guidance_table(table: dict[str, Any]) -> None:
         data = composed("generate", tuple(words[1:]))
         check(data, "guidance")
         entries.choose("generators", data["generators"], [])
-        assert {*data["generators"]} == names | {"vq", "teacher-35"} and {*table["pictured"]} <= {
-            *names,
-            "vq",
-        }
-        assert {entry["checkpoint"] for entry in data["generators"].values()} == {
-            "vq", "diffusion", *table["train"]
-        }  # fmt: skip
+        assert {*data["generators"]} == names | {"vq", "teacher-35"}
+        assert {*table["pictured"]} <= {*names, "vq"}
+        trained = {entry["checkpoint"] for entry in data["generators"].values()}
+        assert trained == {"vq", "diffusion", *table["train"]}
 
 
 PAPERS: dict[str, dict[str, tuple[Any, ...]]] = {
@@ -274,11 +249,8 @@ def test_students_of_the_papers_sets_have_the_papers_numbers(task: str, method: 
         assert (node["method"]["alpha"], training["betas"]) == (1.2, [0.0, 0.999])
         assert (levels["start"], levels["end"], critic["mean"], critic["std"]) == (0.0, 0.8, -1.2, 1.2)
     else:
-        assert (training["betas"], training["weight_decay"], training["clip_norm"]) == (
-            [0.9, 0.999],
-            0.01,
-            10,
-        )
+        optimizer = training["betas"], training["weight_decay"], training["clip_norm"]
+        assert optimizer == ([0.9, 0.999], 0.01, 10)
         assert [levels[key] for key in ("start", "end")] == [0.02, 0.98]
         assert [critic[key] for key in ("start", "end")] == [0.0, 1.0]
 

@@ -95,3 +95,24 @@ def test_what_would_fail_at_the_end_fails_at_once(
     words, says = REFUSED[case]
     places = (f"run={tmp_path / 'runs'}", f"out={tmp_path / 'docs/small'}")
     refused("table", *CHOICES, *words, *places, says=(says,))
+
+
+def test_every_judged_checkpoint_is_left() -> None:
+    table = {
+        "task": "digits", "image": "dit", "seeds": [7, 8], "encoder": [], "warmup": [], "warmed": ["erw"],
+        "compute": {"steps": 100, "warmup": 0.25, "points": 3}, "sampling": None, "generate": [],
+        "train": {"plain": ["method=diffusion"], "erw": ["method=erw"]},
+        "methods": {"plain": "a", "erw": "b"},
+    }  # fmt: skip
+    plan = warmup_table.equal_plan(table)
+    assert (plan.steps, plan.warmup_steps) == ({"plain": 99, "erw": 75}, 25)
+    words = warmup_table.trainings(table, plan, Path("runs"), ["batch_size=2"])
+    assert words[-1] == [
+        "train", "task=digits", "image=dit", "run=runs", "method=erw", "batch_size=2", "training.steps=75",
+        "checkpoint_every=25", "keep=3", "seed=8", "out=runs/erw-s8", "warmup=runs/warmup-s8",
+    ]  # fmt: skip
+    made = [word for word in warmup_table.generation(table, plan, Path("runs"), ()) if word.startswith("+")]
+    assert len(made) == 2 * 2 * 3
+    assert made[-1] == (
+        '+generators.erw-s8-p3={checkpoint: "erw-s8/step-00000075", method: "b", sampling: null}'
+    )
