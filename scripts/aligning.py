@@ -70,7 +70,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
         raise ValueError(f"warmup={config['warmup']}, but method={config['name']} starts from fresh weights")
 
 
-def open_encoder(given: str | Mapping[str, Any], spec: ImageSpec) -> Frozen:
+def open_encoder(given: object, spec: ImageSpec) -> Frozen:
     """The encoder that a configuration names.
 
     Args:
@@ -84,6 +84,8 @@ def open_encoder(given: str | Mapping[str, Any], spec: ImageSpec) -> Frozen:
         encoder = construct(given, ENCODERS, spec=spec)
         about = {key: value for key, value in given.items() if key != "weights"}
         return Frozen(encoder, {**about, "sha256": file_digest(Path(given["weights"]))}, None)
+    if not isinstance(given, str):
+        raise ValueError(f"encoder={given!r}, expected the folder of a run or the description of a model")
     model, found = checkpoint.load(Path(given), spec)
     if not isinstance(model, TokenEncoder):
         raise ValueError(f"encoder={given} is a {type(model).__name__}, expected a run of method=encoder")

@@ -94,6 +94,7 @@ def test_a_projector_at_the_same_depth_goes_along(
 REFUSED = {
     "no encoder": (("encoder=RUN/gone",), ("gone", "no checkpoint here")),
     "encoder null": (("encoder=null",), ("encoder=null, but method=erw needs one",)),
+    "encoder 3": (("encoder=3",), ("encoder=3, expected the folder of a run or the description",)),
     "no encoder at all": (("encoder=RUN/warmup",), ("is a FirstLayers, expected a run of method=encoder",)),
     "no warm-up": (("warmup=RUN/gone",), ("gone", "no checkpoint here")),
     "no warm-up at all": (("warmup=RUN/encoder",), ("MaskedAutoencoder, expected a run of method=warmup",)),
