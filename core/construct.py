@@ -67,10 +67,10 @@ def _bind(name: str, target: Callable[..., Any], arguments: dict[str, Any], part
 
 
 def _checked(label: str, value: Any, hint: Any) -> Any:
-    kinds = {typing.get_origin(kind) for kind in (hint, *typing.get_args(hint))}
-    if isinstance(value, list) and tuple in kinds:
+    choices = (hint, *typing.get_args(hint))
+    if isinstance(value, list) and any(typing.get_origin(kind) is tuple for kind in choices):
         value = tuple(value)
-    if type(value) is int and hint is float:
+    if type(value) is int and (hint is float or {*choices} == {hint, float, type(None)}):
         value = float(value)
     if not is_bearable(value, hint):
         raise ValueError(f"{label} must be {getattr(hint, '__name__', hint)}, got {value!r}")

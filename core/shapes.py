@@ -40,3 +40,27 @@ class DenoisingNet(Protocol):
     def features(self, x: Tensor, c_noise: Tensor, cond: Tensor) -> Tensor:
         """The hidden state (b, feature_channels, *places) on the way to the answer."""
         ...
+
+
+@runtime_checkable
+class LayeredNet(DenoisingNet, Protocol):
+    """A network F of blocks over tokens in rows and columns, which can be tapped behind any of them."""
+
+    grid: tuple[int, int]
+
+    @property
+    def layers(self) -> int:
+        """Blocks."""
+        ...
+
+    def hidden(self, x: Tensor, c_noise: Tensor, cond: Tensor, depth: int) -> Tensor:
+        """The tokens (b, n, feature_channels) behind the first `depth` blocks; the others are not run."""
+        ...
+
+    def tapped(self, x: Tensor, c_noise: Tensor, cond: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+        """The answer, and the tokens behind the first `depth` blocks."""
+        ...
+
+    def keep_first(self, depth: int) -> None:
+        """Drop whatever `hidden` of this depth does not need."""
+        ...

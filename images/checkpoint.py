@@ -12,11 +12,14 @@ from typing import Any
 from stillhand.core import checkpoint
 from stillhand.core.construct import allow, construct
 from stillhand.core.diffusion import decoding, samplers, schedule
+from stillhand.core.losses import alignment
 from stillhand.core.nets.dit import DiT
 from stillhand.core.nets.tokens import TokenTransformer
 from stillhand.core.nets.unet2d import UNet2d
 from stillhand.datasets.pixels import ImageSpec
+from stillhand.images.alignment import FirstLayers
 from stillhand.images.base import ImageModel
+from stillhand.images.masked_autoencoder import MaskedAutoencoder
 from stillhand.images.one_step import OneStepImages
 from stillhand.images.teacher import ImageDiffusion
 from stillhand.images.tokenizers import GreyLevels
@@ -39,6 +42,10 @@ ALLOWED = allow(
         TokenTransformer,
         VectorTokenizer,
         GreyLevels,
+        MaskedAutoencoder,
+        FirstLayers,
+        alignment.cosine_loss,
+        alignment.contrast_loss,
         *decoding.PARTS,
     ]
 )

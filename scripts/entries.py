@@ -135,7 +135,8 @@ def count_calls(network: nn.Module, use: Callable[[], object]) -> int:
 
 def checkpoint_name(card: Card, entry: Mapping[str, Any]) -> str:
     """Which checkpoint of its training a model is, within the run's folder."""
-    return f"{entry['checkpoint']}/step-{card['step']:08d}"
+    step = f"/step-{card['step']:08d}"
+    return f"{entry['checkpoint'].removesuffix(step)}{step}"  # an entry may name the step itself
 
 
 def origin(card: Card, entry: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:

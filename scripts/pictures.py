@@ -40,7 +40,11 @@ class Pictures:
         Raises:
             ValueError: Names the setting, file or value that is wrong.
         """
-        train, _ = image_set(config["task"])
+        return cls.of(config, image_set(config["task"])[0])
+
+    @classmethod
+    def of(cls, config: dict[str, Any], train: Images) -> "Pictures":
+        """`prepare` with images that were read already."""
         description, tokenizer = tokenized(config, train)
         described = {**checkpoint.describe(description, train.spec), **signature(tokenizer)}
         run = run_of(config, described, {"fingerprint": train.fingerprint, "images": len(train)})

@@ -4,9 +4,10 @@ from typing import Any
 
 from stillhand.core.training import TrainState, optimize
 from stillhand.scripts.actions import Actions
+from stillhand.scripts.aligning import aligned_training, check_keys
 from stillhand.scripts.pictures import Pictures
 from stillhand.scripts.running import seeded
-from stillhand.scripts.students import Training
+from stillhand.scripts.students import Training, one_step_training
 
 
 def prepare(config: dict[str, Any]) -> Actions | Pictures:
@@ -24,3 +25,17 @@ def own_training(domain: Actions | Pictures) -> Training:
     """A model's own loss, from fresh weights."""
     state = TrainState(domain.model, domain.run.settings)
     return domain.run, state, optimize(state, seeded(domain.run, domain.loss), domain.run.settings)
+
+
+def training_of(config: dict[str, Any]) -> Training:
+    """What the stage `train` does: a model's own loss, that loss beside an alignment, or a one-step method.
+
+    Raises:
+        ValueError: As `prepare`, or a setting that the method has no use for.
+    """
+    check_keys(config)
+    if config["encoder"] is not None:
+        return aligned_training(config)
+    domain, scratch = prepare(config), config["scratch"]
+    domain.fit()
+    return own_training(domain) if scratch is None else one_step_training(domain, None, scratch)

@@ -30,9 +30,9 @@ from stillhand.core.training import Metrics, denormals_flushed, derived_seed
 from stillhand.scripts.stage import at_least, commit, versions
 
 # What may differ between a killed run and its continuation.
-PLACES = ("out", "run", "data", "teacher", "states", "tokenizer")
+PLACES = ("out", "run", "data", "teacher", "states", "tokenizer", "encoder", "warmup")
 NOT_IN_CARD = (*PLACES, "threads", "tensorboard", "checkpoint_every", "keep", "mapped")
-COMPARED = ("dataset", "teacher", "states", "tokenizer")  # of a card, beside its recipe
+COMPARED = ("dataset", "teacher", "states", "tokenizer", "encoder", "warmup")  # of a card, beside its recipe
 IMAGES_FOLDER = "task.images.folder="
 CLOCKS = {"train_cpu_seconds": time.process_time, "train_wall_seconds": time.monotonic}
 

@@ -51,7 +51,7 @@ ConfigStore.instance().store(name="table_schema", node=TableConfig)
 @command("table")
 def main(config: DictConfig) -> None:
     """Run whatever the table lacks, then write it."""
-    from stillhand.scripts import action_table, expert_table, guidance_table, image_table
+    from stillhand.scripts import action_table, expert_table, guidance_table, image_table, warmup_table
 
     settings = plain(config)
     table, root, out = settings["table"], Path(settings["run"]), Path(settings["out"])
@@ -59,11 +59,14 @@ def main(config: DictConfig) -> None:
         image_table.check(settings, root)
     if "guidance" in table:
         guidance_table.check(settings, root)
+    if "compute" in table:
+        warmup_table.check(settings, root)
     writable_folder(str(out.parent))
     kinds = {
         "generators": image_table.write,
         "experts": expert_table.write,
         "guidance": guidance_table.write,
+        "compute": warmup_table.write,
     }
     write = next((kinds[key] for key in kinds if key in table), action_table.write)
     write(settings, run_all, root, out)

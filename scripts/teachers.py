@@ -15,12 +15,13 @@ from stillhand.core.construct import Allowed, construct
 FREE = ("dropout",)
 
 
-def check_data(found: Checkpoint, card: Card) -> None:
-    """A teacher is distilled on what it was trained on.
+def check_data(found: Checkpoint, card: Card, what: str = "teacher") -> None:
+    """A teacher is distilled on what it was trained on; an encoder and a warm-up are used on that, too.
 
     Args:
         found: The teacher.
         card: Of the run that learns from it.
+        what: The teacher's kind, for messages.
 
     Raises:
         ValueError: Names both fingerprints.
@@ -28,12 +29,12 @@ def check_data(found: Checkpoint, card: Card) -> None:
     learnt, own = (one["dataset"]["fingerprint"] for one in (found.card, card))
     if learnt != own:
         raise ValueError(
-            f"{found.folder}: this teacher learnt from data with the fingerprint {learnt}, but those of this "
-            f"run have {own}; distill on what the teacher was trained on"
+            f"{found.folder}: this {what} learnt from data with the fingerprint {learnt}, but those of this "
+            f"run have {own}; use what the {what} was trained on"
         )
 
 
-def check_network(found: Checkpoint, card: Card, part: str, allowed: Allowed) -> None:
+def check_network(found: Checkpoint, card: Card, part: str, allowed: Allowed, what: str = "teacher") -> None:
     """A student that starts from its teacher's weights has its network.
 
     Args:
@@ -41,6 +42,7 @@ def check_network(found: Checkpoint, card: Card, part: str, allowed: Allowed) ->
         card: Of the run that learns from it.
         part: Key of both cards that describes the model, with its `net`.
         allowed: What the descriptions may name.
+        what: The teacher's kind, for messages.
 
     Raises:
         ValueError: Names the key and both values.
@@ -49,8 +51,8 @@ def check_network(found: Checkpoint, card: Card, part: str, allowed: Allowed) ->
     for key in sorted({*theirs, *own} - {*FREE}):
         if theirs.get(key) != own.get(key):
             raise ValueError(
-                f"{found.folder}: this teacher's network has {key}={theirs.get(key)!r}, but model.net has "
-                f"{key}={own.get(key)!r}; a student starts from the teacher's weights and needs its network"
+                f"{found.folder}: this {what}'s network has {key}={theirs.get(key)!r}, but model.net has "
+                f"{key}={own.get(key)!r}; what starts from its weights needs its network"
             )
 
 

@@ -23,7 +23,12 @@ class TrainConfig:
         model: The policy class and its arguments; set by the group `method`.
         tokenizer: Run of the trained tokenizer (method=vq) that a model of image tokens takes over; null
             where `model.tokenizer` says one that needs no training.
+        encoder: Run of the frozen encoder (method=encoder) that hidden tokens are aligned with, or the
+            description of a model of timm; null aligns with nothing.
+        warmup: Run of the first layers (method=warmup) that an aligned training starts from; null starts it
+            from fresh weights.
         distillation: Null: a method with a teacher belongs to the stage `distill`.
+        alignment: Depth, loss and weight of the term beside the model's own loss; null for none.
         scratch: The nodes `method` and `turns` of a one-step generator without a teacher; null trains the
             model's own loss.
         training: Optimization.
@@ -46,6 +51,9 @@ class TrainConfig:
     name: str = MISSING
     model: Any = MISSING
     tokenizer: str | None = None
+    encoder: Any = None
+    warmup: str | None = None
+    alignment: Any = None
     distillation: Any = None
     scratch: Any = None
     training: Settings = field(default_factory=Settings)
@@ -68,9 +76,8 @@ ConfigStore.instance().store(name="train_schema", node=TrainConfig)
 @command("train")
 def main(config: DictConfig) -> None:
     """Train one model."""
-    from stillhand.scripts.preparing import own_training, prepare
+    from stillhand.scripts.preparing import training_of
     from stillhand.scripts.running import train
-    from stillhand.scripts.students import one_step_training
 
     settings = plain(config)
     check_method("train", settings)
@@ -78,10 +85,7 @@ def main(config: DictConfig) -> None:
         raise ValueError(
             f"tokenizer={settings['tokenizer']} is for images, and task={settings['task']['name']}"
         )
-    domain = prepare(settings)
-    domain.fit()
-    scratch = settings["scratch"]
-    training = own_training(domain) if scratch is None else one_step_training(domain, None, scratch)
+    training = training_of(settings)
     writable_folder(settings["out"])
     print(f"trained {settings['name']}: {train(*training)}")
 

@@ -16,6 +16,7 @@ from stillhand.images import checkpoint as images
 from stillhand.policies import checkpoint as policies
 from stillhand.scripts import (
     action_table,
+    aligning,
     entries,
     formats,
     guidance_table,
@@ -24,6 +25,7 @@ from stillhand.scripts import (
     main,
     students,
     tasks,
+    warmup_table,
 )
 from stillhand.scripts.stage import check_method
 
@@ -39,17 +41,18 @@ NEEDS = {
 }  # stages without a default for everything  # fmt: skip
 ALLOWED = {
     **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,
-    **entries.PARTS, **formats.ALLOWED,
+    **entries.PARTS, **formats.ALLOWED, **aligning.ALLOWED, **aligning.ENCODERS,
 }  # fmt: skip
 TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
 METHODS = {
-    "train": ("diffusion", "em", "masked_images", "mip", "regression", "smt", "tokens", "vq"),
+    "train": ("diffusion", "em", "encoder", "erw", "masked_images", "mip", "regression", "repa", "smt",
+              "tokens", "vq", "warmup"),
     "distill": ("cd", "dmd", "onedp_d", "onedp_s", "sid", "smd", "vdd"),
-}
+}  # fmt: skip
 # Else train.
 HOME = {"controllers": "rollout", "generators": "generate", "table": "table", "format": "inspect"}
 FOR_ACTIONS = {"em", "mip", "regression", "tokens", "vdd"}
-FOR_IMAGES = {"masked_images", "vq"}
+FOR_IMAGES = {"encoder", "erw", "masked_images", "repa", "vq", "warmup"}
 
 
 def composed(stage: str, overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -157,6 +160,9 @@ def test_every_run_of_a_table_composes_and_binds(option: str) -> None:
         assert {*table["experts"]} <= {*TASKS}
     elif "guidance" in table:
         check_guidance_table(table)
+    elif "compute" in table:
+        for stage, *words in warmup_table.commands(table, warmup_table.equal_plan(table), Path("runs")):
+            check(composed(stage, tuple(words)), option)
     elif "generators" in table:
         own = (f"task={table['task']}",)
         check_runs(table, own, option)
@@ -209,13 +215,10 @@ def check_guidance_table(table: dict[str, Any]) -> None:
         data = composed("generate", tuple(words[1:]))
         check(data, "guidance")
         entries.choose("generators", data["generators"], [])
-        assert {*data["generators"]} == names | {"vq", "teacher-35"} and {*table["pictured"]} <= {
-            *names,
-            "vq",
-        }
-        assert {entry["checkpoint"] for entry in data["generators"].values()} == {
-            "vq", "diffusion", *table["train"]
-        }  # fmt: skip
+        assert {*data["generators"]} == names | {"vq", "teacher-35"}
+        assert {*table["pictured"]} <= {*names, "vq"}
+        trained = {entry["checkpoint"] for entry in data["generators"].values()}
+        assert trained == {"vq", "diffusion", *table["train"]}
 
 
 PAPERS: dict[str, dict[str, tuple[Any, ...]]] = {
@@ -246,11 +249,8 @@ def test_students_of_the_papers_sets_have_the_papers_numbers(task: str, method: 
         assert (node["method"]["alpha"], training["betas"]) == (1.2, [0.0, 0.999])
         assert (levels["start"], levels["end"], critic["mean"], critic["std"]) == (0.0, 0.8, -1.2, 1.2)
     else:
-        assert (training["betas"], training["weight_decay"], training["clip_norm"]) == (
-            [0.9, 0.999],
-            0.01,
-            10,
-        )
+        optimizer = training["betas"], training["weight_decay"], training["clip_norm"]
+        assert optimizer == ([0.9, 0.999], 0.01, 10)
         assert [levels[key] for key in ("start", "end")] == [0.02, 0.98]
         assert [critic[key] for key in ("start", "end")] == [0.0, 1.0]
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stillhand.core.diffusion.score import per_sample
-from stillhand.core.shapes import Condition, DenoisingNet, Level, Sample
+from stillhand.core.shapes import Condition, DenoisingNet, LayeredNet, Level, Sample
 
 
 class Denoiser(nn.Module):
@@ -44,17 +44,34 @@ class Denoiser(nn.Module):
 
     def forward(self, x: Sample, sigma: Level, cond: Condition) -> Sample:
         """Posterior mean E[x0 | x] at noise level sigma > 0."""
-        level = per_sample(sigma, x)
-        c_in = (level * level + self.sigma_data * self.sigma_data).rsqrt()
-        c_skip = (self.sigma_data * c_in) ** 2
-        c_out = level * self.sigma_data * c_in
+        c_in = self._c_in(sigma, x)
         f: Tensor = self.net(c_in * x, sigma.log() * 0.25, cond)
+        return self._mixed(x, sigma, c_in, f)
+
+    def tapped(
+        self, x: Sample, sigma: Level, cond: Condition, depth: int
+    ) -> tuple[Sample, Float[Tensor, "b n d"]]:
+        """Posterior mean, and F's tokens behind its first `depth` blocks; for a `LayeredNet`."""
+        c_in = self._c_in(sigma, x)
+        f, tokens = self._layered_net.tapped(c_in * x, sigma.log() * 0.25, cond, depth)
+        return self._mixed(x, sigma, c_in, f), tokens
+
+    def hidden(self, x: Sample, sigma: Level, cond: Condition, depth: int) -> Float[Tensor, "b n d"]:
+        """F's tokens behind its first `depth` blocks alone; for a `LayeredNet`."""
+        return self._layered_net.hidden(self._c_in(sigma, x) * x, sigma.log() * 0.25, cond, depth)
+
+    def _c_in(self, sigma: Tensor, x: Tensor) -> Tensor:
+        level = per_sample(sigma, x)
+        return (level * level + self.sigma_data * self.sigma_data).rsqrt()
+
+    def _mixed(self, x: Tensor, sigma: Tensor, c_in: Tensor, f: Tensor) -> Tensor:
+        c_skip = (self.sigma_data * c_in) ** 2
+        c_out = per_sample(sigma, x) * self.sigma_data * c_in
         return c_skip * x + c_out * f
 
     def features(self, x: Sample, sigma: Level, cond: Condition) -> Float[Tensor, "b channels *places"]:
         """What F knows of x on the way to its answer, for heads that judge samples."""
-        c_in = (per_sample(sigma, x) ** 2 + self.sigma_data**2).rsqrt()
-        return self._open_net.features(c_in * x, sigma.log() * 0.25, cond)
+        return self._open_net.features(self._c_in(sigma, x) * x, sigma.log() * 0.25, cond)
 
     @property
     def feature_channels(self) -> int:
@@ -64,6 +81,10 @@ class Denoiser(nn.Module):
     @property
     def _open_net(self) -> DenoisingNet:
         return cast(DenoisingNet, self.net)  # torch types a module's attributes as modules
+
+    @property
+    def _layered_net(self) -> LayeredNet:
+        return cast(LayeredNet, self.net)
 
     def weight(self, sigma: Level, x: Sample) -> Float[Tensor, "b ..."]:
         """Loss weight lambda = 1 / c_out^2 that weighs F's error by 1 at every level. [EDM] Table 1."""

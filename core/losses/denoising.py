@@ -42,6 +42,17 @@ def denoising_loss(
         ValueError: A sample without a valid element.
     """
     denoised: Tensor = denoiser(perturb(x0, noise, sigma), sigma, cond)
+    return answer_loss(denoiser, denoised, x0, sigma, valid)
+
+
+def answer_loss(
+    denoiser: Denoiser,
+    denoised: Sample,
+    x0: Sample,
+    sigma: Level,
+    valid: Bool[Tensor, "b ..."] | None = None,
+) -> tuple[Float[Tensor, " b"], Info]:
+    """`denoising_loss` of an answer that the denoiser has given already."""
     squared = (denoised - x0) ** 2
     loss = sample_mean(denoiser.weight(sigma, x0) * squared, valid)
     return loss, {"denoising/mse": sample_mean(squared.detach(), valid)}

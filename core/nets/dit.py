@@ -4,11 +4,13 @@
     mod     (1 + scale(s)) LayerNorm(z) + shift(s)         layer_norm without weights
     block   z <- z + gate1(s) Attention(mod1 z);   z <- z + gate2(s) W2 GELU(W1 mod2 z)
 
-The map from s starts at zero: every fresh block is the identity (adaLN-Zero).
+The map from s starts at zero: every fresh block is the identity (adaLN-Zero). Tokens can be tapped behind any
+block, for losses on what a network knows half way; `keep_first` leaves only what such a tap needs.
 References: [DiT] Peebles and Xie 2022, arXiv 2212.09748.
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -101,15 +103,51 @@ class DiT(nn.Module):
     def forward(self, x: Sample, c_noise: Float[Tensor, " b"], cond: Condition) -> Sample:
         """Args: x (b, c, y, x); c_noise (b,); cond (b, t, k). Returns: (b, c, y, x)."""
         state = self._state(c_noise, cond)
-        scale, shift = self.steer(state).unsqueeze(1).chunk(2, dim=2)
-        patches: Tensor = self.leave(_modulated(self._hidden(x, state), scale, shift))
-        return F.pixel_shuffle(self._planes(patches), self.patch)
+        return self._answer(self._hidden(x, state), state)
 
     def features(
         self, x: Sample, c_noise: Float[Tensor, " b"], cond: Condition
     ) -> Float[Tensor, "b channels *places"]:
         """The tokens behind the last block: (b, feature_channels, y', x'), one place per patch."""
         return self._planes(self._hidden(x, self._state(c_noise, cond)))
+
+    @property
+    def layers(self) -> int:
+        """Blocks."""
+        return len(self.blocks)
+
+    def hidden(self, x: Sample, c_noise: Float[Tensor, " b"], cond: Condition, depth: int) -> Tokens:
+        """The tokens behind the first `depth` blocks (b, tokens, width); the others are not run.
+
+        Raises:
+            ValueError: There is no such block.
+        """
+        self._check_depth(depth)
+        return _through(self.blocks[:depth], self._entered(x), self._state(c_noise, cond))
+
+    def tapped(
+        self, x: Sample, c_noise: Float[Tensor, " b"], cond: Condition, depth: int
+    ) -> tuple[Sample, Tokens]:
+        """Answer and tokens behind the first `depth` blocks, of one pass; ValueError as `hidden`."""
+        self._check_depth(depth)
+        state = self._state(c_noise, cond)
+        tokens = _through(self.blocks[:depth], self._entered(x), state)
+        return self._answer(_through(self.blocks[depth:], tokens, state), state), tokens
+
+    def keep_first(self, depth: int) -> None:
+        """Drop whatever `hidden` of this depth does not need; nothing else can be asked for afterwards."""
+        self._check_depth(depth)
+        self.blocks = self.blocks[:depth]
+        del self.steer, self.leave
+
+    def _check_depth(self, depth: int) -> None:
+        if not 1 <= depth <= self.layers:
+            raise ValueError(f"depth must lie in 1..{self.layers}, this network's blocks, got {depth}")
+
+    def _answer(self, z: Tensor, state: Tensor) -> Tensor:
+        scale, shift = self.steer(state).unsqueeze(1).chunk(2, dim=2)
+        patches: Tensor = self.leave(_modulated(z, scale, shift))
+        return F.pixel_shuffle(self._planes(patches), self.patch)
 
     def _planes(self, tokens: Tensor) -> Tensor:
         """(b, tokens, c) to (b, c, y', x')."""
@@ -119,11 +157,18 @@ class DiT(nn.Module):
     def _state(self, c_noise: Tensor, cond: Tensor) -> Tensor:
         return F.silu(self.noise(c_noise) + self.cond(cond.flatten(1)))
 
-    def _hidden(self, x: Tensor, state: Tensor) -> Tensor:
+    def _entered(self, x: Tensor) -> Tensor:
         z: Tensor = self.enter(F.pixel_unshuffle(x, self.patch).flatten(2).transpose(1, 2)) + self.position
-        for block in self.blocks:
-            z = block(z, state)
         return z
+
+    def _hidden(self, x: Tensor, state: Tensor) -> Tensor:
+        return _through(self.blocks, self._entered(x), state)
+
+
+def _through(blocks: Iterable[nn.Module], z: Tensor, state: Tensor) -> Tensor:
+    for block in blocks:
+        z = block(z, state)
+    return z
 
 
 def _modulated(z: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

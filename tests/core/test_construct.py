@@ -24,7 +24,7 @@ class Cell:
         self.arm, self.grip, self.mode = arm, grip, mode
 
 
-def force(newton: float, fingers: int = 2) -> float:
+def force(newton: float, fingers: int = 2, rest_s: float | None = None) -> float:
     return newton / fingers
 
 
@@ -51,6 +51,11 @@ def test_spellings_of_yaml_become_python_types() -> None:
     arm = construct({**ARM, "reach_m": 2, "limits": [1.0, 2.5]}, ALLOWED)
     assert arm.limits == (1.0, 2.5)
     assert type(arm.reach_m) is float
+    node = {"_target_": name(force), "_partial_": True}
+    assert type(construct({**node, "rest_s": 3}, ALLOWED).keywords["rest_s"]) is float
+    assert construct({**node, "rest_s": None}, ALLOWED).keywords["rest_s"] is None
+    with pytest.raises(ValueError, match="rest_s must be"):
+        construct({**node, "rest_s": True}, ALLOWED)
 
 
 def names_or_none(names: tuple[str, ...] | None = None) -> tuple[str, ...] | None:

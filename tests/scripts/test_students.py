@@ -229,7 +229,7 @@ def test_distill_refuses_a_teacher_of_other_data(
     card = json.loads((copy / "card.json").read_text())
     own, card["dataset"]["fingerprint"] = card["dataset"]["fingerprint"], "0123456789abcdef"
     (copy / "card.json").write_text(json.dumps(card))
-    says = ("0123456789abcdef", own, "distill on what the teacher was trained on")
+    says = ("0123456789abcdef", own, "use what the teacher was trained on")
     refused("distill", "method=sid", *distill[domain], f"teacher={copy}", says=says)
 
 

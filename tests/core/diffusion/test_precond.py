@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhand.core.diffusion.precond import Denoiser
+from stillhand.core.nets.dit import DiT
 
 COND = torch.zeros(1, 1, 1)
 
@@ -91,3 +92,20 @@ def test_features_see_what_the_network_sees() -> None:
     torch.testing.assert_close(net.asked[0], net.asked[1])
     torch.testing.assert_close(features, net.asked[0][0])
     assert denoiser.feature_channels == 3
+
+
+def test_a_tap_hears_the_scaled_sample_and_leaves_the_answer() -> None:
+    torch.manual_seed(0)
+    net = DiT(sample_shape=(1, 4, 4), cond_shape=(1, 2), patch=2, width=8, layers=2, heads=2)
+    nn.init.normal_(net.leave.weight)
+    denoiser = Denoiser(net, 0.4)
+    x, sigma, cond = (
+        torch.randn(3, 1, 4, 4),
+        torch.tensor([0.01, 0.5, 20.0]),
+        torch.eye(2)[[0, 1, 0]][:, None],
+    )
+    denoised, tokens = denoiser.tapped(x, sigma, cond, 1)
+    assert torch.equal(denoised, denoiser(x, sigma, cond))
+    assert torch.equal(tokens, denoiser.hidden(x, sigma, cond, 1))
+    c_in = (sigma**2 + 0.16).rsqrt().view(3, 1, 1, 1)
+    torch.testing.assert_close(tokens, net.hidden(c_in * x, sigma.log() / 4, cond, 1))

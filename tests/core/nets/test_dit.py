@@ -120,3 +120,50 @@ def test_bfloat16_stays_within_its_own_rounding() -> None:
         rough = net(*given)
     assert rough.dtype == torch.bfloat16
     assert (rough.float() - exact).pow(2).mean().sqrt() < 0.02 * exact.pow(2).mean().sqrt()
+
+
+def test_a_tap_changes_no_answer_and_hears_nothing_beyond_it() -> None:
+    net = awake(small(layers=3))
+    given = inputs()
+    for depth in (1, 2, 3):
+        answer, tokens = net.tapped(*given, depth)
+        assert torch.equal(answer, net(*given)) and tokens.shape == (3, 16, 16)
+        assert torch.equal(net.hidden(*given, depth), tokens)
+    assert torch.equal(net._planes(tokens), net.features(*given))
+    net.hidden(*given, 2).sum().backward()
+    beyond = {name for name, p in net.named_parameters() if p.grad is None}
+    own = {name for name, _ in net.named_parameters() if name.startswith(("blocks.2.", "steer.", "leave."))}
+    assert beyond == own
+
+
+def test_the_first_layers_alone_say_the_same() -> None:
+    net, first = awake(small(layers=3)), awake(small(layers=3))
+    first.keep_first(2)
+    assert first.layers == 2
+    assert torch.equal(first.hidden(*inputs(), 2), net.hidden(*inputs(), 2))
+    names = {name for name, _ in first.named_parameters()}
+    assert names == {
+        name for name, _ in net.named_parameters() if not name.startswith(("blocks.2.", "steer.", "leave."))
+    }
+    with pytest.raises(AttributeError):
+        first(*inputs())
+
+
+def test_at_the_start_a_tap_hears_patches_and_positions() -> None:
+    """Gates start at zero, so a warm-up must learn them too; every depth has all their gradients."""
+    net, given = small(layers=3), inputs()
+    for depth in (1, 2, 3):
+        assert torch.equal(net.hidden(*given, depth), net._entered(given[0]))
+    net.hidden(*given, 2).square().sum().backward()
+    for block in list(net.blocks)[:2]:
+        assert block.steer.weight.grad is not None and block.steer.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("depth", [0, 3])
+def test_a_tap_needs_a_block(depth: int) -> None:
+    net = small()
+    for ask in (net.hidden, net.tapped):
+        with pytest.raises(ValueError, match=rf"depth must lie in 1\.\.2, .* got {depth}"):
+            ask(*inputs(), depth)
+    with pytest.raises(ValueError, match="depth must lie"):
+        net.keep_first(depth)

@@ -1,0 +1,219 @@
+"""What an alignment needs beside its model: a frozen encoder, and the first layers of a warm-up or none.
+
+    encoder: FOLDER             a run of method=encoder on the same images
+    encoder: {_target_: ...}    a model of timm from a local file of weights
+    warmup: FOLDER              a run of method=warmup with that encoder and this network, trained to its end
+    warmup: null                fresh layers, said so on purpose: REPA
+
+Nothing stands in for what is missing: an encoder or a warm-up that cannot be read, learnt from other images
+or has another shape is refused before the first step. The card of a run names both by the digests of their
+weights, so that a killed training does not continue with others.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stillhand.core.checkpoint import Checkpoint
+from stillhand.core.construct import allow, construct
+from stillhand.core.losses import alignment as losses
+from stillhand.core.nets.projector import Projector
+from stillhand.core.shapes import Info
+from stillhand.core.training import TrainState, derived_seed, optimize
+from stillhand.datasets.pixels import ImageSpec
+from stillhand.images import checkpoint
+from stillhand.images.alignment import Aligned, AlignedState, Alignment, FirstLayers, hand_over, layered
+from stillhand.images.base import ImageModel
+from stillhand.images.encoders import Targets, TokenEncoder, centred_targets, file_digest, timm_encoder
+from stillhand.images.teacher import ImageDiffusion
+from stillhand.scripts.image_sets import image_set
+from stillhand.scripts.pictures import Pictures
+from stillhand.scripts.running import Run, seeded
+from stillhand.scripts.students import Training
+from stillhand.scripts.teachers import check_data, check_network
+
+ENCODERS = allow([timm_encoder])
+ALLOWED = allow([Alignment, losses.HalfLife, losses.cosine_loss, losses.contrast_loss])
+FIRST_LAYERS = f"{FirstLayers.__module__}.{FirstLayers.__qualname__}"
+KEYS = ("encoder", "warmup", "alignment")
+PROJECTOR = 1  # of the random streams derived from a run's seed
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """An encoder, what a card says of it, and the checkpoint it was read from, if it is our own."""
+
+    encoder: TokenEncoder
+    card: Any
+    found: Checkpoint | None
+
+
+def check_keys(config: Mapping[str, Any]) -> None:
+    """Encoder, warm-up and alignment stand where they are used, and nowhere else.
+
+    Raises:
+        ValueError: Names the key.
+    """
+    warming, aligning = config["model"].get("_target_") == FIRST_LAYERS, config["alignment"] is not None
+    if "images" not in config["task"] and (given := [key for key in KEYS if config[key] is not None]):
+        raise ValueError(f"{', '.join(given)}: for images alone, and task={config['task']['name']}")
+    if (warming or aligning) and config["encoder"] is None:
+        raise ValueError(f"encoder=null, but method={config['name']} needs one: a run of method=encoder")
+    if not (warming or aligning) and config["encoder"] is not None:
+        raise ValueError(f"encoder={config['encoder']}, but method={config['name']} aligns with nothing")
+    if not aligning and config["warmup"] is not None:
+        raise ValueError(f"warmup={config['warmup']}, but method={config['name']} starts from fresh weights")
+
+
+def open_encoder(given: object, spec: ImageSpec) -> Frozen:
+    """The encoder that a configuration names.
+
+    Args:
+        given: A run's folder, or the description of a foreign model.
+        spec: The images it will see.
+
+    Raises:
+        ValueError: It is missing, broken, of other images, or no encoder.
+    """
+    if isinstance(given, Mapping):
+        encoder = construct(given, ENCODERS, spec=spec)
+        about = {key: value for key, value in given.items() if key != "weights"}
+        return Frozen(encoder, {**about, "sha256": file_digest(Path(given["weights"]))}, None)
+    if not isinstance(given, str):
+        raise ValueError(f"encoder={given!r}, expected the folder of a run or the description of a model")
+    model, found = checkpoint.load(Path(given), spec)
+    if not isinstance(model, TokenEncoder):
+        raise ValueError(f"encoder={given} is a {type(model).__name__}, expected a run of method=encoder")
+    return Frozen(model, found.card["files"]["policy.safetensors"], found)
+
+
+def aligned_training(config: dict[str, Any]) -> Training:
+    """Phase 1 or phase 2, as the model says; the run's folder is not touched.
+
+    Raises:
+        ValueError: As `Pictures.prepare`, `open_encoder` and `warmed`; or an encoder that learnt from other
+            images, has another grid than the network, or says the same of all images.
+    """
+    alignment = None if config["alignment"] is None else described(config["alignment"])
+    train, _ = image_set(config["task"])
+    frozen = open_encoder(config["encoder"], train.spec)
+    if config["model"]["_target_"] == FIRST_LAYERS:
+        config = {**config, "model": {**config["model"], "target_width": frozen.encoder.width}}
+    pictures = Pictures.of(config, train)
+    run = _noted(pictures.run, encoder=frozen.card)
+    if frozen.found is not None:
+        check_data(frozen.found, run.card, "encoder")
+    check_grid(frozen.encoder, pictures.model)
+    pictures.fit()
+    if isinstance(frozen.encoder, nn.Module):
+        frozen.encoder.to(run.device)
+    targets = centred_targets(frozen.encoder, train, run.seed, run.device)
+    if alignment is not None:
+        return _second_phase(pictures, run, alignment, config["warmup"], targets, frozen.encoder.width)
+    if not isinstance(pictures.model, FirstLayers):
+        raise ValueError(f"a {type(pictures.model).__name__} aligns with nothing of itself: give alignment")
+    pictures.model.targets = targets
+    state = TrainState(pictures.model, run.settings)
+    return run, state, optimize(state, seeded(run, pictures.loss), run.settings)
+
+
+def described(node: Mapping[str, Any]) -> Alignment:
+    """The alignment of phase 2.
+
+    Raises:
+        ValueError: Names the key, type or value that is wrong.
+    """
+    made = construct(node, ALLOWED)
+    if not isinstance(made, Alignment):
+        raise ValueError(f"alignment is a {type(made).__name__}, expected an Alignment")
+    return made
+
+
+def _second_phase(
+    pictures: Pictures,
+    run: Run,
+    alignment: Alignment,
+    warmup: str | None,
+    targets: Targets,
+    target_width: int,
+) -> Training:
+    model = pictures.model
+    if not isinstance(model, ImageDiffusion):
+        raise ValueError(f"model is a {type(model).__name__}, but an ImageDiffusion is aligned")
+    width = layered(model.denoiser.net).feature_channels
+    torch.manual_seed(derived_seed(run.seed, PROJECTOR))  # the model's own weights are those of a plain run
+    projector = Projector(width, target_width, alignment.projector_width).to(run.device)
+    aligned = Aligned(model, projector, alignment, targets)
+    if warmup is not None:
+        run = warmed(model, projector, alignment, run, Path(warmup))
+
+    def objective(step: int, generator: torch.Generator) -> tuple[Tensor, Info]:
+        return aligned.loss(pictures.batch(step), step, generator)
+
+    state = AlignedState(aligned, run.settings)
+    return run, state, optimize(state.whole, seeded(run, objective), run.settings)
+
+
+def warmed(model: ImageDiffusion, projector: Projector, alignment: Alignment, run: Run, folder: Path) -> Run:
+    """Load a finished warm-up into fresh weights; the run with its digest on the card.
+
+    The projector goes along where it stands behind as many blocks and has the same sizes. Optimizer, learning
+    rate and average are made afterwards, so they begin anew, the average at the loaded weights.
+
+    Raises:
+        ValueError: The warm-up is missing, none, unfinished, of other images, another encoder or network.
+    """
+    warm, found = checkpoint.load(folder, model.spec)
+    if not isinstance(warm, FirstLayers):
+        raise ValueError(f"warmup={folder} is a {type(warm).__name__}, expected a run of method=warmup")
+    check_data(found, run.card, "warm-up")
+    check_network(found, run.card, "images", checkpoint.ALLOWED, "warm-up")
+    if found.card.get("encoder") != run.card["encoder"]:
+        raise ValueError(
+            f"{found.folder}: aligned with the encoder {found.card.get('encoder')!r}, but this run's is "
+            f"{run.card['encoder']!r}"
+        )
+    wanted = found.card["run"]["training"]["steps"]
+    if found.folder != folder and found.card["step"] < wanted:
+        raise ValueError(
+            f"{found.folder}: this warm-up stopped before its {wanted} steps; let it finish, or name that "
+            "checkpoint itself"
+        )
+    count = hand_over(warm, model.denoiser)
+    kept = warm.depth == alignment.depth and shapes(warm.projector) == shapes(projector)
+    if kept:
+        projector.load_state_dict(warm.projector.state_dict())
+    print(f"{found.folder}: {count} tensors handed over, projector {'too' if kept else 'fresh'}")
+    return _noted(
+        run,
+        warmup=found.card["files"]["policy.safetensors"],
+        warmup_steps=found.card["step"],
+        warmup_cpu_seconds=found.card["train_cpu_seconds"],
+    )
+
+
+def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every parameter."""
+    return {name: tuple(value.shape) for name, value in module.named_parameters()}
+
+
+def check_grid(encoder: TokenEncoder, model: ImageModel) -> None:
+    """Every token of the network has its counterpart.
+
+    Raises:
+        ValueError: Names both grids, or a network that has no tokens.
+    """
+    own = layered(model.backbone()).grid
+    if own != encoder.grid:
+        raise ValueError(
+            f"the encoder has {encoder.grid[0]} x {encoder.grid[1]} tokens, the network {own[0]} x {own[1]}"
+        )
+
+
+def _noted(run: Run, **more: Any) -> Run:
+    return dataclasses.replace(run, card={**run.card, **more})

@@ -1,0 +1,80 @@
+"""Trainings of the same compute: the plan's arithmetic, and its table and picture from laid down results."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stillhand.report import warmup
+from stillhand.report.generated import Generated, load_generated
+from stillhand.report.warmup import Plan
+
+COSTS = {"plain": 200.0, "repa": 250.0, "erw": 250.0, "warmup": 50.0}
+PLAN = Plan.of(COSTS, steps=1000, warmup=0.2, points=4, warmed=("erw",))
+
+
+def test_everyone_spends_the_same() -> None:
+    """A fifth of 1000 steps of 200 are 800 of 50; what is left to erw is 800 plain steps, 640 of its own."""
+    assert PLAN.warmup_steps == 800
+    assert PLAN.steps == {"plain": 1000, "repa": 800, "erw": 640}
+    assert [PLAN.compute(run, 4) for run in PLAN.steps] == pytest.approx([1000, 1000, 1000])
+    assert [PLAN.compute("erw", point) for point in (1, 2)] == pytest.approx([400, 600])
+    assert PLAN.every("erw") == 160
+
+
+def test_steps_are_whole_numbers_of_points_and_never_beyond_the_budget() -> None:
+    plan = Plan.of({**COSTS, "repa": 271.0, "warmup": 37.0}, 997, 0.31, 7, ("erw", "repa"))
+    for run, steps in plan.steps.items():
+        assert steps % 7 == 0
+        assert 997 - 7 * plan.costs[run] - 1 < plan.compute(run, 7) <= 997 + 1
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"warmup": 0.0}, "need 0 < warmup < 1 and points >= 1, got 0.0 and 4"),
+        ({"warmup": 1.0}, "got 1.0"),
+        ({"points": 0}, "got 0.2 and 0"),
+        ({"steps": 4}, "compute.steps=4 leave"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(more: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Plan.of(COSTS, **{"steps": 1000, "warmup": 0.2, "points": 4, "warmed": ("erw",), **more})
+
+
+@pytest.fixture
+def generated(pristine_pictures: Path) -> Generated:
+    """Distances 10 / point, erw 1 less, seeds .5 apart."""
+    found = load_generated(pristine_pictures)
+    teacher = found.generators[0]
+
+    def made(run: str, seed: int, point: int) -> Any:
+        fd = 10 / point - (run == "erw") + seed / 2
+        return replace(
+            teacher, name=f"{run}-s{seed}-p{point}", seed=seed, scores={**teacher.scores, "fd": fd}
+        )
+
+    own = [made(run, seed, point) for run in PLAN.steps for seed in (1, 2) for point in (1, 2, 3, 4)]
+    return replace(found, generators=tuple(own))
+
+
+def test_rows_are_means_over_seeds_at_their_compute(generated: Generated) -> None:
+    rows = warmup.rows_of(generated, PLAN, [1, 2])
+    (row,) = [r for r in rows if (r["run"], r["point"], r["metric"]) == ("erw", 2, "fd")]
+    assert (row["value"], row["low"], row["high"]) == (4.75, 4.5, 5.0)
+    assert (row["steps"], row["compute"], row["seeds"]) == (320, pytest.approx(600), [1, 2])
+    assert rows[0]["run"] == "real images" and rows[0]["compute"] is None
+
+
+def test_the_table_and_its_picture_say_where_it_ends(generated: Generated) -> None:
+    rows = warmup.rows_of(generated, PLAN, [1, 2])
+    text = warmup.markdown("Title", "FMNIST-FD", rows, ["A note."])
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(lines) == 1 + 1 + 3 * 4 and text.startswith("# Title\n\nA note.\n")
+    assert lines[0].startswith("| training | compute, plain steps | own steps | FMNIST-FD |")
+    assert "| erw | 1,000 | 640 | 2.25 (2.00 to 2.50) |" in text
+    picture = warmup.curves(rows, "FMNIST-FD")
+    assert picture.mime == "image/svg+xml"
+    assert picture.alt == "FMNIST-FD over compute; at the end plain 3.25; repa 3.25; erw 2.25"
