@@ -62,7 +62,8 @@ def test_only_options_that_the_stage_can_run_with(helps: dict[str, str]) -> None
         return {key for key in rows(helps[stage]) if key.startswith("method=")}
 
     trained = ("diffusion", "regression", "mip", "em", "smt", "tokens", "masked_images", "vq")
-    assert methods("train") == {f"method={name}" for name in trained}
+    aligned = ("encoder", "warmup", "erw", "repa")
+    assert methods("train") == {f"method={name}" for name in (*trained, *aligned)}
     students = ("vdd", "sid", "smd", "dmd", "onedp_s", "onedp_d", "cd")
     assert methods("distill") == {f"method={name}" for name in students}
     offered = {stage: {key.split("=")[0] for key in rows(text)} & GROUPS for stage, text in helps.items()}
