@@ -70,7 +70,8 @@ def _checked(label: str, value: Any, hint: Any) -> Any:
     choices = (hint, *typing.get_args(hint))
     if isinstance(value, list) and any(typing.get_origin(kind) is tuple for kind in choices):
         value = tuple(value)
-    if type(value) is int and (hint is float or {*choices} == {hint, float, type(None)}):
+    optional = typing.get_args(hint) in ((float, type(None)), (type(None), float))
+    if type(value) is int and (hint is float or optional):
         value = float(value)
     if not is_bearable(value, hint):
         raise ValueError(f"{label} must be {getattr(hint, '__name__', hint)}, got {value!r}")

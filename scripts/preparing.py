@@ -3,11 +3,12 @@
 from typing import Any
 
 from stillhand.core.training import TrainState, optimize
+from stillhand.scripts import students
 from stillhand.scripts.actions import Actions
 from stillhand.scripts.aligning import aligned_training, check_keys
 from stillhand.scripts.pictures import Pictures
 from stillhand.scripts.running import seeded
-from stillhand.scripts.students import Training, one_step_training
+from stillhand.scripts.students import Training
 
 
 def prepare(config: dict[str, Any]) -> Actions | Pictures:
@@ -38,4 +39,4 @@ def training_of(config: dict[str, Any]) -> Training:
         return aligned_training(config)
     domain, scratch = prepare(config), config["scratch"]
     domain.fit()
-    return own_training(domain) if scratch is None else one_step_training(domain, None, scratch)
+    return own_training(domain) if scratch is None else students.one_step_training(domain, None, scratch)
