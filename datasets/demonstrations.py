@@ -6,7 +6,7 @@ The arrays lie in RAM or are read-only memory maps; windows.py and loader.py do 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped, UInt8
@@ -40,6 +40,11 @@ class Demonstrations:
     spec: Spec
     fingerprint: str
     frames: Mapping[str, UInt8[Array, "steps _ _ 3"]] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> "Demonstrations":
+        """The same without frames: for measurements of many windows that look at none."""
+        return replace(self, frames={})
 
     @property
     def episodes(self) -> int:

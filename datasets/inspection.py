@@ -16,7 +16,7 @@ from stillhand.datasets.schema import Array
 
 @dataclass
 class Column:
-    """Numbers of one field over all steps, one entry per number of a step, flattened.
+    """Numbers of one field over all steps, one entry per number of a step, flattened; of frames, per colour.
 
     `low`, `high`, `mean` and `std` in the field's own unit; `outside` counts values beyond given bounds.
     """
@@ -87,10 +87,16 @@ def inspect(episodes: Iterable[Episode], bounds: tuple[float, float] | None = No
         seen.setdefault(digest, index)
         found.still += _still(episode)
         for key, values in episode.arrays.items():
-            rows = values.reshape(len(values), -1).astype(np.float64)
+            rows = _rows(values).astype(np.float64)
             column = found.columns.setdefault(key, Column.empty(rows.shape[1]))
             column.add(rows, bounds if key == "action" else None)
     return found
+
+
+def _rows(values: Shaped[Array, "t ..."]) -> Shaped[Array, "n k"]:
+    """A row per step; of a camera's frames a row per pixel, whose places are too many to be told apart."""
+    frames = values.dtype == np.uint8 and values.ndim == 4
+    return values.reshape(-1, values.shape[-1]) if frames else values.reshape(len(values), -1)
 
 
 def _digest(arrays: Mapping[str, Shaped[Array, "_ ..."]]) -> str:

@@ -140,7 +140,7 @@ class Avoiding(RodTask):
 
     @contextmanager
     def camera(self, width: int, height: int) -> Iterator[Shoot]:
-        """Pictures from above: obstacles, goal line, and the rod where it is, not where it is meant to be."""
+        """Pictures from above: obstacles, and the rod where it is, not where it is meant to be."""
         obstacles = [Disc(x, y, radius, OBSTACLE_COLOUR) for x, y, radius in OBSTACLES]
         view = TopView(width, height, WORKSPACE_M, obstacles)
 

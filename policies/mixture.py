@@ -58,7 +58,8 @@ class MixturePolicy(ChunkPolicy):
         from scipy.cluster.vq import kmeans2
 
         rows = min(20_000, len(demonstrations.action))
-        loader = WindowLoader(demonstrations, self.observation_horizon, self.prediction_horizon, rows, seed)
+        horizons = self.observation_horizon, self.prediction_horizon
+        loader = WindowLoader(demonstrations.numbers, *horizons, rows, seed)
         chunks = self.border.normalized(loader.batch(0).action).flatten(start_dim=1)
         centres, _ = kmeans2(chunks.numpy(), self.head.experts, minit="++", rng=np.random.default_rng(seed))
         self.head.start_at(torch.from_numpy(centres).to(chunks))

@@ -87,5 +87,5 @@ def spread_of_chunks(border: Border, demonstrations: Demonstrations, seed: int) 
     """Standard deviation of normalized chunks, over up to 4096 windows picked by `seed`."""
     rows = min(4096, len(demonstrations.action))
     horizons = border.observation_horizon, border.prediction_horizon
-    loader = WindowLoader(demonstrations, *horizons, rows, seed)
+    loader = WindowLoader(demonstrations.numbers, *horizons, rows, seed)
     return float(border.normalized(loader.batch(0).action).std())

@@ -80,7 +80,7 @@ class TokenPolicy(ChunkPolicy):
         """
         self.border.fit(demonstrations)
         horizons = self.observation_horizon, self.prediction_horizon
-        loader = WindowLoader(demonstrations, *horizons, len(demonstrations.action), seed)
+        loader = WindowLoader(demonstrations.numbers, *horizons, len(demonstrations.action), seed)
         every = loader.batch(0)
         self._check_goal(every.observation)
         self.tokens.fit(self.border.normalized(every.action))

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stillhand.report.generated import Generated, Generator
+from stillhand.report.image_table import ranged
 from stillhand.report.style import INK, MUTED, Picture, colours, style, to_svg
 
 Row = dict[str, Any]
@@ -122,7 +123,7 @@ def markdown(title: str, metric: str, rows: Sequence[Row], notes: Sequence[str])
     lines = [f"# {title}", "", *notes, "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name in dict.fromkeys(row["name"] for row in rows):
         first = _first(found[name, "fd"])
-        scores = [_cell(found.get((name, key)), places) for key, _, places in COLUMNS]
+        scores = [ranged(found.get((name, key)), places) for key, _, places in COLUMNS]
         lines.append(f"| {' | '.join([*first, *scores])} |")
     return "\n".join(lines) + "\n"
 
@@ -131,13 +132,6 @@ def _first(row: Row) -> list[str]:
     if row["weight"] is None:
         return [row["name"], OPEN, OPEN, OPEN]
     return ["masked tokens", row["rule"], row["schedule"], f"{row['weight']:g}"]
-
-
-def _cell(row: Row | None, places: int) -> str:
-    if row is None:
-        return OPEN
-    value, low, high = (f"{row[key]:.{places}f}" for key in ("value", "low", "high"))
-    return value if low == high else f"{value} ({low} to {high})"
 
 
 def curves(rows: Sequence[Row], metric: str) -> Picture:

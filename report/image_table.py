@@ -105,12 +105,13 @@ def markdown(title: str, metric: str, rows: Sequence[Row], notes: Sequence[str])
     lines = [f"# {title}", "", *notes, "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name in names:
         seeds = next(len(row["seeds"]) for row in rows if row["name"] == name)
-        cells = [_cell(found.get((name, key)), SCALES.get(key, 1.0), places) for key, _, places in COLUMNS]
+        cells = [ranged(found.get((name, key)), places, SCALES.get(key, 1.0)) for key, _, places in COLUMNS]
         lines.append(f"| {name} | {seeds or '–'} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(row: Row | None, scale: float, places: int) -> str:
+def ranged(row: Row | None, places: int, scale: float = 1.0) -> str:
+    """A score, and its range where it has one; a dash where it was not measured."""
     if row is None:
         return "–"
     value, low, high = (f"{row[key] * scale:.{places}f}" for key in ("value", "low", "high"))

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from stillhand.report.generated import Generated, Generator
+from stillhand.report.image_table import ranged
 from stillhand.report.style import MUTED, Picture, colours, style, to_svg
 
 Row = dict[str, Any]
@@ -143,14 +144,9 @@ def markdown(title: str, metric: str, rows: Sequence[Row], notes: Sequence[str])
     for run, point in dict.fromkeys((row["run"], row["point"]) for row in rows):
         first = found[run, point, "fd"]
         where = ["", ""] if point is None else [f"{first['compute']:,.0f}", f"{first['steps']:,}"]
-        cells = [_cell(found[run, point, key], places) for key, _, places in COLUMNS]
+        cells = [ranged(found[run, point, key], places) for key, _, places in COLUMNS]
         lines.append(f"| {' | '.join([run, *where, *cells])} |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(row: Row, places: int) -> str:
-    value, low, high = (f"{row[key]:.{places}f}" for key in ("value", "low", "high"))
-    return value if low == high else f"{value} ({low} to {high})"
 
 
 def curves(rows: Sequence[Row], metric: str) -> Picture:

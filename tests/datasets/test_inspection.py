@@ -43,3 +43,14 @@ def test_repeats_and_standing_still(recorder: Any) -> None:
 def test_without_bounds_nothing_is_outside(recorder: Any) -> None:
     assert inspect(recorder.episodes([3])).columns["action"].outside.sum() == 0
     assert inspect(recorder.episodes([3]), (-0.5, 0.5)).columns["action"].outside.sum() == pytest.approx(4)
+
+
+def test_frames_are_told_apart_by_colour_alone() -> None:
+    frames = np.zeros((4, 6, 5, 3), np.uint8)
+    frames[..., 1], frames[2, 0, 0, 2] = 7, 90
+    numbers = np.zeros((4, 1), np.float32)
+    episode = Episode({"observation": numbers, "action": numbers, "frames_top": frames}, mode=0, seed=0)
+    column = inspect([episode]).columns["frames_top"]
+    assert column.low.tolist() == [0, 7, 0] and column.high.tolist() == [0, 7, 90]
+    np.testing.assert_allclose(column.mean, [0, 7, 90 / 120])
+    np.testing.assert_allclose(column.std, frames.reshape(-1, 3).std(0))
