@@ -47,6 +47,7 @@ LATER = {
     "position_columns": [2, 4],
     "goals": [],
 }
+PLANNING = "without_encoder"  # of a latency: p50 and p99 of planning from what was seen
 METRICS = ("steps", "duration_s", "path_length_m", "jerk_m_s3", "boundary_jump", "latency_ms")
 
 
@@ -123,11 +124,12 @@ class Controller:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds per call of one controller."""
+    """Milliseconds per call of one controller; `planning`: p50, p99 without cameras' networks."""
 
     p50: float
     p99: float
     samples: Float[Array, " c"]
+    planning: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -269,9 +271,16 @@ def _read_latency(path: Path) -> tuple[dict[str, Latency], Mapping[str, Any]]:
     timed = {}
     for name, row in rows.items():
         where = f"{path}: {name}"
-        p50, p99 = (float(take(row, field, NUMBER, where)) for field in ("p50", "p99"))
-        timed[name] = Latency(p50, p99, np.array(take(row, "samples", LIST, where), dtype=float))
+        samples = np.array(take(row, "samples", LIST, where), dtype=float)
+        blind = take(row, PLANNING, OBJECT, where) if PLANNING in row else None
+        planning = None if blind is None else _percentiles(blind, f"{where}: {PLANNING}")
+        timed[name] = Latency(*_percentiles(row, where), samples, planning)
     return timed, {name: value for name, value in record.items() if name != "controllers"}
+
+
+def _percentiles(row: Mapping[str, Any], where: str) -> tuple[float, float]:
+    p50, p99 = (float(take(row, field, NUMBER, where)) for field in ("p50", "p99"))
+    return p50, p99
 
 
 def _read_mixture(path: Path, controller: Controller) -> Mixture | None:

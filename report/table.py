@@ -43,12 +43,15 @@ COLUMNS = (
     ("parameters", "parameters", 1.0),
     ("latency_p50_ms", "p50 ms", 1.0),
     ("latency_p99_ms", "p99 ms", 1.0),
+    ("planning_p50_ms", "p50 ms without cameras' networks", 1.0),
+    ("planning_p99_ms", "p99 ms without cameras' networks", 1.0),
     ("speedup_vs_teacher-10", "p50 of teacher-10 / own", 1.0),
     ("speedup_vs_teacher-100", "p50 of teacher-100 / own", 1.0),
     ("train_cpu_seconds", "training CPU s", 1.0),
     ("train_wall_seconds", "training wall s", 1.0),
 )
 TEACHERS = ("teacher-10", "teacher-100")
+PLANNING = ("planning_p50_ms", "planning_p99_ms")
 # Their low and high are an interval; those of the other metrics are the range over seeds.
 RATES = ("success", "solved", "goal_reached")
 ESTIMATES = (*RATES, "paired_difference", "score", "score_difference", "mode_entropy")
@@ -206,6 +209,9 @@ def _latencies(runs: Sequence[Run], name: str) -> dict[str, list[Number]]:
         "latency_p50_ms": [latency[name].p50 for latency in timed],
         "latency_p99_ms": [latency[name].p99 for latency in timed],
     }
+    planning = [latency[name].planning for latency in timed]
+    for i, metric in enumerate(PLANNING):
+        values[metric] = [] if None in planning else [pair[i] for pair in planning if pair]
     for teacher in TEACHERS:
         ratios = [latency[teacher].p50 / latency[name].p50 for latency in timed if teacher in latency]
         values[f"speedup_vs_{teacher}"] = ratios
@@ -261,6 +267,7 @@ FORMATS: dict[str, Callable[[float], str]] = {
     "parameters": _decimals(0),
     "latency_p50_ms": _decimals(2),
     "latency_p99_ms": _decimals(2),
+    **dict.fromkeys(PLANNING, _decimals(2)),
     **{f"speedup_vs_{teacher}": lambda value: f"{value:.3g}" for teacher in TEACHERS},
     **dict.fromkeys(("train_cpu_seconds", "train_wall_seconds"), _decimals(0)),
 }

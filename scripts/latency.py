@@ -2,28 +2,33 @@
 
 CPU time of the calling thread is the figure: on a shared machine wall time measures the neighbours. That
 clock sees no other thread, so torch gets only one. Wall percentiles stand beside it. Drawing noise,
-normalization and conversion are inside the timed call; the simulator is not.
+normalization and conversion are inside the timed call; the simulator is not. Of a policy that sees, planning
+from what was seen is timed as well, as if it were one more controller: what is left is its camera networks.
 """
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from stillhand.core.checkpoint import write_text
-from stillhand.datasets.schema import Array
+from stillhand.datasets.schema import Array, Frames
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.metrics import latency_percentiles
+from stillhand.policies.base import ChunkPolicy
 from stillhand.scripts.evaluation import Controller, warm
 from stillhand.scripts.stage import device
 
 WARMUP_CALLS = 20
 THREADS = 1
+
+Call = Callable[[np.random.Generator], object]
+"""One plan, its randomness given."""
 
 
 def measure(controllers: Sequence[Controller], env: PositionEnv, calls: int, path: Path) -> None:
@@ -34,19 +39,18 @@ def measure(controllers: Sequence[Controller], env: PositionEnv, calls: int, pat
     """
     if calls < 1:
         raise ValueError(f"latency_calls must be at least 1, got {calls}")
+    windows = {controller.name: warm(controller.policy, env) for controller in controllers}
+    acting = [_acting(c.policy, *windows[c.name]) for c in controllers]
+    seeing = [c for c in controllers if c.policy.border.spec.cameras]
     with one_thread():
-        cpu_ms, wall_ms = _interleaved(controllers, env, calls)
-    entries = {
-        c.name: {
-            **_rounded(latency_percentiles(cpu_ms[:, i])),
-            "wall": _rounded(latency_percentiles(wall_ms[:, i])),
-            "samples": np.round(cpu_ms[:, i], 4).tolist(),
-        }
-        for i, c in enumerate(controllers)
-    }
+        timed = [*acting, *(_planning(c.policy, *windows[c.name]) for c in seeing)]
+        entries = _interleaved(timed, calls)
+    whole = {c.name: entry for c, entry in zip(controllers, entries, strict=False)}
+    for controller, entry in zip(seeing, entries[len(controllers) :], strict=True):
+        whole[controller.name]["without_encoder"] = {k: v for k, v in entry.items() if k != "samples"}
     note = {"device": device(), "threads": THREADS, "calls_timed": calls}
     note["clock"] = "CPU time of the thread"
-    write_text(path, json.dumps({**note, "controllers": entries}, allow_nan=False) + "\n")
+    write_text(path, json.dumps({**note, "controllers": whole}, allow_nan=False) + "\n")
 
 
 @contextmanager
@@ -60,24 +64,45 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _interleaved(
-    controllers: Sequence[Controller], env: PositionEnv, calls: int
-) -> tuple[Float[Array, "{calls} c"], Float[Array, "{calls} c"]]:
-    """CPU and wall milliseconds of every call."""
-    windows = [warm(controller.policy, env) for controller in controllers]
+def _acting(policy: ChunkPolicy, window: Array, frames: Frames) -> Call:
+    """From observations to a chunk."""
+    return lambda rng: policy.act(window, [rng], frames)
+
+
+def _planning(policy: ChunkPolicy, window: Array, frames: Frames) -> Call:
+    """From what was seen to a chunk."""
+    with torch.inference_mode():
+        seen = {name: torch.from_numpy(windows) for name, windows in frames.items()}
+        cond = policy.told(torch.from_numpy(window), seen)
+
+    @torch.inference_mode()
+    def plan(rng: np.random.Generator) -> object:
+        return policy.plan(cond, torch.from_numpy(policy.draw(rng)[None]))
+
+    return plan
+
+
+def _interleaved(timed: Sequence[Call], calls: int) -> list[dict[str, Any]]:
+    """Percentiles of the milliseconds that each takes, CPU and wall, and the CPU samples."""
     rng = np.random.default_rng(0)
-    cpu_ms = np.empty((calls, len(controllers)))
+    cpu_ms = np.empty((calls, len(timed)))
     wall_ms = np.empty_like(cpu_ms)
     for call in range(-WARMUP_CALLS, calls):
         # in a new order every round: who follows a sibling of the same network finds warm caches
-        for i in rng.permutation(len(controllers)):
-            window, frames = windows[i]
+        for i in rng.permutation(len(timed)):
             cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
-            controllers[i].policy.act(window, [rng], frames)
+            timed[i](rng)
             if call >= 0:
                 cpu_ms[call, i] = (time.thread_time_ns() - cpu) / 1e6
                 wall_ms[call, i] = (time.perf_counter_ns() - wall) / 1e6
-    return cpu_ms, wall_ms
+    return [
+        {
+            **_rounded(latency_percentiles(cpu)),
+            "wall": _rounded(latency_percentiles(wall)),
+            "samples": np.round(cpu, 4).tolist(),
+        }
+        for cpu, wall in zip(cpu_ms.T, wall_ms.T, strict=True)
+    ]
 
 
 def _rounded(percentiles: dict[str, float]) -> dict[str, float]:

@@ -146,6 +146,17 @@ def test_factors_divide_the_teachers_p50_by_the_own(runs: list[Run]) -> None:
     assert slow["value"] == latency["teacher-100"].p50 / latency["vdd"].p50
 
 
+def test_planning_is_shown_where_every_seed_has_it(runs: list[Run]) -> None:
+    seen = [
+        replace(run, latency={**run.latency, "vdd": replace(run.latency["vdd"], planning=(i + 1.0, 3.0 * i))})
+        for i, run in enumerate(runs)
+    ]
+    assert row(seen, "vdd", "planning_p50_ms")["value"] == 1.5
+    assert row(seen, "vdd", "planning_p99_ms")["high"] == 3
+    once = rows_of([seen[0], runs[1]])
+    assert not [r for r in once if r["metric"].startswith("planning")]
+
+
 def test_latency_that_was_not_measured_is_left_out(runs: list[Run]) -> None:
     metrics = {r["metric"] for r in rows_of(runs) if r["name"] == "bc"}
     assert not [metric for metric in metrics if metric.startswith(("latency", "speedup"))]
@@ -156,7 +167,7 @@ def test_markdown_has_a_line_per_controller_and_a_cell_per_column(runs: list[Run
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert text.startswith("# Title\n\nA note.\n")
     assert len(lines) == 2 + len(runs[0].controllers)
-    assert {line.count("|") for line in lines} == {len(COLUMNS) - 4 + 3}  # no score or goal beside success
+    assert {line.count("|") for line in lines} == {len(COLUMNS) - 6 + 3}  # no score, goal or camera
     assert "| bc | 0, 1 | 100.0 (92.6 to 100.0) |" in text
     success = "79.2 (65.7 to 88.3; seeds 66.7 to 91.7)"
     assert f"| vdd | 0, 1 | {success} | -8.3 (-220.1 to +203.4; seeds -20.8 to +4.2) |" in text

@@ -60,6 +60,8 @@ def test_cards_say_what_was_seen_and_rollouts_were_played(home: Path) -> None:
         card = json.loads((home / "rollouts" / name / "controller.json").read_text())
         assert card["task"] == "avoiding-seen" and card["calls"] in (1, 10)
         assert len((home / "rollouts" / name / "episodes.jsonl").read_text().splitlines()) == 4
+        timed = json.loads((home / "latency.json").read_text())["controllers"][name]
+        assert timed["p50"] > timed["without_encoder"]["p50"] > 0
     step = sorted((home / "vdd").glob("step-*"))[-1]
     spec = json.loads((step / "card.json").read_text())["spec"]
     assert spec["cameras"] == [{"name": "scene", "height": 24, "width": 20}]
@@ -71,6 +73,7 @@ def test_the_report_shows_what_the_camera_sees(home: Path, stage: Callable[..., 
     assert done.code == 0, done.err
     page = (home / "report.html").read_text()
     assert "What the cameras see" in page and "scene, 20 x 24 pixels" in page
+    assert "Planning alone, from what the cameras" in page
     assert "dark discs are the obstacles" in page  # drawn on the task's own table
 
 
