@@ -86,10 +86,6 @@ class Border(nn.Module):
         tokens: Tensor = self.encoder(observation, frames)
         return tokens
 
-    def augmented(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """A batch as a training sees it; one of numbers alone as it is."""
-        return self.encoder.augmented(batch, generator) if isinstance(self.encoder, VisualEncoder) else batch
-
     def seen(self, batch: Batch) -> Float[Tensor, "b t c"]:
         """Condition tokens of a batch."""
         return self.condition(batch.observation, batch.frames)
@@ -103,7 +99,33 @@ class Border(nn.Module):
         return self.actions.decode(chunk)
 
 
-class ChunkPolicy(nn.Module, ABC):
+class WindowModel(nn.Module, ABC):
+    """What can be trained on windows of demonstrations: a policy, or a part of one before there is any."""
+
+    @property
+    @abstractmethod
+    def observation_horizon(self) -> int:
+        """Observations in a window."""
+
+    @property
+    @abstractmethod
+    def prediction_horizon(self) -> int:
+        """Actions in a chunk."""
+
+    @abstractmethod
+    def augmented(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """A batch as a training sees it."""
+
+    @abstractmethod
+    def fit(self, demonstrations: Demonstrations, seed: int) -> None:
+        """Measure on demonstrations whatever is fixed before training; `seed` picks the windows looked at."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Float[Tensor, " b"], Info]:
+        """Loss per window, mean over elements; all randomness comes from the generator."""
+
+
+class ChunkPolicy(WindowModel):
     """A policy: a border, a network, and a plan that is a function of its randomness.
 
     Args:
@@ -124,17 +146,14 @@ class ChunkPolicy(nn.Module, ABC):
         """Actions in a chunk."""
         return self.border.prediction_horizon
 
+    def augmented(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """A batch as a training sees it; one of numbers alone as it is."""
+        encoder = self.border.encoder
+        return encoder.augmented(batch, generator) if isinstance(encoder, VisualEncoder) else batch
+
     @abstractmethod
     def backbone(self) -> nn.Module:
         """The module whose evaluations count as network calls; its first argument has a row for each."""
-
-    @abstractmethod
-    def fit(self, demonstrations: Demonstrations, seed: int) -> None:
-        """Measure on demonstrations whatever is fixed before training; `seed` picks the windows looked at."""
-
-    @abstractmethod
-    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Float[Tensor, " b"], Info]:
-        """Loss per window, mean over elements; all randomness comes from the generator."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Array:

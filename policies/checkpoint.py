@@ -10,6 +10,7 @@ from typing import Any
 from stillhand.core import checkpoint
 from stillhand.core.construct import allow, construct
 from stillhand.core.diffusion import decoding, samplers, schedule
+from stillhand.core.losses import alignment
 from stillhand.core.nets.experts import MixtureHead
 from stillhand.core.nets.mlp import DenoisingMLP, MLPTrunk
 from stillhand.core.nets.resnet import ResNet
@@ -19,8 +20,10 @@ from stillhand.core.nets.unet1d import UNet1d
 from stillhand.core.nets.vit import ViT
 from stillhand.datasets.schema import Spec, spec_from_json, spec_to_json
 from stillhand.policies import tokenizers
-from stillhand.policies.base import Border, ChunkPolicy
+from stillhand.policies.alignment import FirstLooks
+from stillhand.policies.base import Border, ChunkPolicy, WindowModel
 from stillhand.policies.encoders import StateEncoder
+from stillhand.policies.masked_frames import MaskedFrames
 from stillhand.policies.mixture import MixturePolicy
 from stillhand.policies.one_step import OneStepPolicy
 from stillhand.policies.regression import RegressionPolicy
@@ -41,6 +44,10 @@ ALLOWED = allow(
         Augmentation,
         ResNet,
         ViT,
+        MaskedFrames,
+        FirstLooks,
+        alignment.cosine_loss,
+        alignment.contrast_loss,
         schedule.LogNormal,
         schedule.Karras,
         samplers.Sampling,
@@ -62,8 +69,8 @@ ALLOWED = allow(
 )
 
 
-def build(border: Mapping[str, Any], policy: Mapping[str, Any], spec: Spec) -> ChunkPolicy:
-    """A policy from plain data, with fresh weights.
+def build(border: Mapping[str, Any], policy: Mapping[str, Any], spec: Spec) -> WindowModel:
+    """A policy from plain data, or what is trained before there is one, with fresh weights.
 
     Args:
         border: Description of the `Border`.
@@ -74,7 +81,7 @@ def build(border: Mapping[str, Any], policy: Mapping[str, Any], spec: Spec) -> C
         ValueError: Names the target, key or value that is wrong.
     """
     made = construct(policy, ALLOWED, border=construct(border, ALLOWED, spec=spec))
-    if not isinstance(made, ChunkPolicy):
+    if not isinstance(made, WindowModel):
         raise ValueError(f"{policy.get('_target_')} is not a policy")
     return made
 
@@ -87,21 +94,29 @@ def load(path: Path, spec: Spec | None = None) -> tuple[ChunkPolicy, checkpoint.
         spec: The task it is wanted for; None accepts any.
 
     Raises:
-        ValueError: If the checkpoint is absent, corrupt, of another schema or of another task.
+        ValueError: If the checkpoint is absent, corrupt, of another schema or of another task; or no policy.
     """
+    model, found = load_model(path, spec)
+    if not isinstance(model, ChunkPolicy):
+        raise ValueError(f"{found.folder}: a {type(model).__name__} does not act, expected a policy")
+    return model, found
+
+
+def load_model(path: Path, spec: Spec | None = None) -> tuple[WindowModel, checkpoint.Checkpoint]:
+    """The same of anything that is trained on windows; raises as `load`."""
     found = checkpoint.load(path)
     for key in ("spec", "border", "policy"):
         if not isinstance(found.card.get(key), dict):
             raise ValueError(f"{found.folder}: card has {key}={found.card.get(key)!r}, expected a mapping")
     try:
         own = spec_from_json(found.card["spec"])
-        policy = build(found.card["border"], found.card["policy"], own)
-        policy.load_state_dict(found.tensors("policy"))
+        model = build(found.card["border"], found.card["policy"], own)
+        model.load_state_dict(found.tensors("policy"))
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"{found.folder}: cannot build this policy: {error}") from error
     if spec is not None and own != spec:
         raise ValueError(f"{found.folder}: a policy for {own}, but the task is {spec}")
-    return policy.eval().requires_grad_(False), found
+    return model.eval().requires_grad_(False), found
 
 
 def describe(border: Mapping[str, Any], policy: Mapping[str, Any], spec: Spec) -> checkpoint.Card:

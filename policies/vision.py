@@ -6,7 +6,7 @@ Every camera has a network of its own and all steps of a window share it. In tra
 random, all its steps alike, and its brightness and contrast vary; when acting the crop is the middle.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,6 +48,10 @@ class Augmentation:
         corners = torch.randint(self.margin + 1, (len(frames), 2), generator=generator, device=frames.device)
         shades = torch.rand(len(frames), 2, generator=generator, device=frames.device) * 2 - 1
         return self._coloured(self._cropped(frames, corners), shades)
+
+    def batch(self, batch: Batch, cameras: Iterable[str], generator: Generator) -> Batch:
+        """A batch with the frames of some cameras cropped and recoloured, one camera after another."""
+        return replace(batch, frames={name: self(batch.frames[name], generator) for name in cameras})
 
     def middle(self, frames: Windows) -> Crops:
         """The crop that is looked at when acting."""
@@ -114,9 +118,8 @@ class VisualEncoder(nn.Module):
             raise ValueError(f"columns are {list(columns)}, expected different ones of 0..{most}")
         self.columns, self.augmentation = list(columns), augmentation
         self.state = state(spec=replace(spec, observation_dim=len(columns))) if columns else None
-        looks: dict[str, Any] = {
-            camera.name: look(planes=3, size=self._size(camera)) for camera in spec.cameras
-        }
+        self.sizes = {camera.name: self._size(camera) for camera in spec.cameras}
+        looks: dict[str, Any] = {name: look(planes=3, size=size) for name, size in self.sizes.items()}
         self.looks = nn.ModuleDict(looks)
         self.whole = {camera.name: camera.shape for camera in spec.cameras}
         self.looks.requires_grad_(trained)
@@ -133,8 +136,7 @@ class VisualEncoder(nn.Module):
 
     def augmented(self, batch: Batch, generator: Generator) -> Batch:
         """A batch as a training sees it: frames cropped and recoloured, by draws from the generator alone."""
-        frames = {name: self.augmentation(batch.frames[name], generator) for name in self.looks}
-        return replace(batch, frames=frames)
+        return self.augmentation.batch(batch, self.sizes, generator)
 
     def adopt(self, other: nn.Module) -> None:
         """Take over what another one of this task has measured and learnt to see.
@@ -167,6 +169,11 @@ class VisualEncoder(nn.Module):
         b, t = frames.shape[:2]
         if frames.shape[2:] == self.whole[name]:
             frames = self.augmentation.middle(frames)
-        pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = scaled(frames.flatten(0, 1).permute(0, 3, 1, 2))
         features: Tensor = self.features[name](self.looks[name](pixels))
         return features.view(b, t, -1)
+
+
+def scaled(pixels: UInt8[Tensor, "b 3 y x"]) -> Float[Tensor, "b 3 y x"]:
+    """Pixels as networks see them, -1..1."""
+    return pixels.float() / 127.5 - 1

@@ -1,8 +1,9 @@
 """A published table of controllers: `stillhand table avoiding`, `table robots`, from recording to Markdown.
 
 Every task is recorded once, every run of `train` and `distill` trained for every seed, all controllers played
-on one ledger. What costs more than it tells may be trained with the first seed alone: `often` then lists what
-is repeated. Writes docs/benchmarks/NAME.json and .md, and a picture per task.
+on one ledger; before these the runs of `encoder` and `warmup`, where a table has them, and with `equal` all
+trainings of a task spend the same compute. What costs more than it tells may be trained with the first seed
+alone: `often` then lists what is repeated. Writes docs/benchmarks/NAME.json and .md, and a picture per task.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +15,13 @@ from stillhand.report.page import Demonstrations, check_data, drawing, panels
 from stillhand.report.results import Run, load_run
 from stillhand.report.summary import summarize_run
 from stillhand.report.table import Row, markdown, rows_of
+from stillhand.scripts.equal_compute import planned, said, spent
 from stillhand.scripts.published import commits_of, made_here, publish, uncommitted
 from stillhand.scripts.recordings import check_recorded, described, recording
 
 Command = list[str]
 RunAll = Callable[[Sequence[Command], int], None]
-STAGES = ("train", "distill")
+STAGES = {"encoder": "train", "warmup": "train", "train": "train", "distill": "distill"}  # in this order
 
 
 def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> None:
@@ -31,15 +33,17 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
         root: Folder of the runs.
         out: Path of the results without suffix.
     """
-    table, rows, shown = settings["table"], list[Row](), dict[str, Any]()
+    table, rows, shown, plans = settings["table"], list[Row](), dict[str, Any](), dict[str, Any]()
     for part, folder, suffix in parts(table, root):
         data = _recorded(part, folder, settings["data"], run_all)
         shown[part["name"]] = described(data)
-        found, drawing = _made(part, folder, data, settings, run_all)
+        plan = _trained(part, folder, data, settings, run_all)
+        plans |= {} if plan is None else {part["name"]: plan}
+        found, drawing = _played(part, folder, data, settings, run_all)
         rows += [{"task": part["name"], **row} for row in found] if "tasks" in table else found
         if drawing is not None:
             out.with_name(f"{out.name}{suffix}.svg").write_bytes(drawing)
-    about = made_here(rows, demonstrations=shown)
+    about = made_here(rows, demonstrations=shown, **({"compute": plans} if plans else {}))
     publish(out, about, markdown(table["title"], rows, notes(table, about)))
 
 
@@ -52,7 +56,7 @@ def parts(table: dict[str, Any], root: Path) -> list[tuple[dict[str, Any], Path,
 
 def _part(table: Mapping[str, Any], name: str, own: Mapping[str, Any]) -> dict[str, Any]:
     """What holds for all tasks, and what is one's own; `train` and `distill` are joined run by run."""
-    runs = {stage: {**table[stage], **own.get(stage, {})} for stage in STAGES}
+    runs = {key: {**table.get(key, {}), **own.get(key, {})} for key in STAGES}
     return {**table, "task": name, **own, **runs, "name": name}
 
 
@@ -71,12 +75,26 @@ def _recorded(table: dict[str, Any], root: Path, given: str | None, run_all: Run
     return data
 
 
-def _made(
+def _trained(
+    table: dict[str, Any], root: Path, data: Path, settings: dict[str, Any], run_all: RunAll
+) -> dict[str, Any] | None:
+    """All trainings of one task; what each could spend, where that is said."""
+    own, plan = table, None
+
+    def commands(key: str) -> list[Command]:
+        return trainings(key, own, root, data, settings["overrides"] or [])
+
+    for key in STAGES:
+        run_all(commands(key), settings["processes"])
+        if key == "encoder" and "equal" in table:
+            own, plan = planned(table, commands)
+    return None if plan is None else {**plan.said(), "encoder_cpu_seconds": spent(table, root)}
+
+
+def _played(
     table: dict[str, Any], root: Path, data: Path, settings: dict[str, Any], run_all: RunAll
 ) -> tuple[list[Row], bytes | None]:
     """Rows and picture of one task; no picture where positions are none in a plane."""
-    for stage in STAGES:
-        run_all(trainings(stage, table, root, data, settings["overrides"] or []), settings["processes"])
     # one at a time: latency is measured here
     run_all(rollouts(table, root, settings["rollout_overrides"] or []), 1)
     runs = [load_run(root / f"seed-{seed}", table["reference"]) for seed in table["seeds"]]
@@ -100,10 +118,8 @@ def demonstrations(table: dict[str, Any], root: Path, given: str | None) -> Path
     return Path(given)
 
 
-def trainings(
-    stage: str, table: dict[str, Any], root: Path, data: Path, extra: Sequence[str]
-) -> list[Command]:
-    """One command per run and seed."""
+def trainings(key: str, table: dict[str, Any], root: Path, data: Path, extra: Sequence[str]) -> list[Command]:
+    """One command per run and seed of a key of `STAGES`."""
     common = [
         f"task={table['task']}",
         f"policy={table['policy']}",
@@ -111,11 +127,11 @@ def trainings(
         *table.get("settings", ()),
     ]
     return [
-        [stage, *common, *overrides, f"seed={seed}", f"run={run}", f"out={run / name}", *extra]
+        [STAGES[key], *common, *overrides, f"seed={seed}", f"run={run}", f"out={run / name}", *extra]
         for seed in table["seeds"]
         for run in [root / f"seed-{seed}"]
-        for name, overrides in table[stage].items()
-        if seed == table["seeds"][0] or name in repeated(table, "runs", table[stage])
+        for name, overrides in table.get(key, {}).items()
+        if seed == table["seeds"][0] or name in repeated(table, "runs", table[key])
     ]
 
 
@@ -155,6 +171,7 @@ def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
         *uncommitted(about),
         f"Demonstrations: {_demonstrated(about['demonstrations'])}.",
         "",
+        *(said(about["compute"]) if "compute" in about else []),
         "All training seeds learn from the same demonstrations and play the same ledger: the same starts, "
         "and in every episode the same randomness. Brackets hold the 95 % interval, and after the word seeds "
         "the range of the single seeds' values.",
@@ -170,7 +187,8 @@ def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
         "pushing: share of targets occupied at the end), mean and interval as for the difference.",
         "",
         "Modes: the least over seeds (range). Calls to training seconds: median (range) over seeds; latency "
-        "is CPU time of one thread for one plan at batch 1, eager, interleaved, and the factors divide a "
+        "is CPU time of one thread for one plan at batch 1, eager, interleaved (without cameras' networks: "
+        "planning from what was seen), and the factors divide a "
         "teacher's median by the controller's own. A student's training seconds leave out its teacher.",
     ]
 

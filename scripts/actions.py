@@ -18,7 +18,7 @@ from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.schema import Batch, Spec
 from stillhand.policies import checkpoint
-from stillhand.policies.base import Border, ChunkPolicy, check_same_task
+from stillhand.policies.base import Border, WindowModel, check_same_task
 from stillhand.policies.one_step import OneStepPolicy
 from stillhand.policies.teacher import DiffusionPolicy
 from stillhand.scripts.running import Run, run_of
@@ -37,7 +37,7 @@ class Actions:
 
     demonstrations: Demonstrations
     loader: WindowLoader
-    model: ChunkPolicy
+    model: WindowModel
     run: Run
     observed: Border | None = None
     states: WindowLoader | None = None
@@ -52,7 +52,11 @@ class Actions:
         Raises:
             ValueError: Names the setting, file or value that is wrong.
         """
-        demonstrations = _demonstrations("data", config["data"], config["mapped"])
+        return cls.of(config, demonstrations_of(config))
+
+    @classmethod
+    def of(cls, config: dict[str, Any], demonstrations: Demonstrations) -> "Actions":
+        """`prepare` with demonstrations that were opened already."""
         seen = _states(config, demonstrations.spec)
         described = checkpoint.describe(border_of(config), config["model"], demonstrations.spec)
         data = {"fingerprint": demonstrations.fingerprint, "episodes": demonstrations.episodes}
@@ -81,7 +85,7 @@ class Actions:
 
     def _of(self, loader: WindowLoader, number: int) -> Batch:
         generator = torch.Generator().manual_seed(derived_seed(self.run.seed, 0, AUGMENTATION, number))
-        return _moved(self.model.border.augmented(loader.batch(number), generator), self.run.device)
+        return _moved(self.model.augmented(loader.batch(number), generator), self.run.device)
 
     def fit(self) -> None:
         """Measure what is fixed before training."""
@@ -94,7 +98,7 @@ class Actions:
 
     def examples(self, number: int) -> Examples:
         """One batch for a one-step method."""
-        batch, border = self.batch(number), self.model.border
+        batch, border = self.batch(number), self.pupil().border
         own = border.seen(batch)
         with torch.no_grad():
             cond = (self.observed or border).seen(batch)
@@ -133,6 +137,11 @@ class Actions:
         """
         self.pupil().adopt(teacher)
         return dataclasses.replace(self, observed=teacher.border)
+
+
+def demonstrations_of(config: dict[str, Any]) -> Demonstrations:
+    """What a stage learns from; ValueError if it is not there or broken."""
+    return _demonstrations("data", config["data"], config["mapped"])
 
 
 def _demonstrations(name: str, place: str, mapped: bool) -> Demonstrations:

@@ -5,21 +5,22 @@
     warmup: FOLDER              a run of method=warmup with that encoder and this network, trained to its end
     warmup: null                fresh layers, said so on purpose: REPA
 
-Nothing stands in for what is missing: an encoder or a warm-up that cannot be read, learnt from other images
-or has another shape is refused before the first step. The card of a run names both by the digests of their
-weights, so that a killed training does not continue with others.
+Here for images, and what policies share with them; the rest of policies is `aligning_frames.py`. Nothing
+stands in for what is missing: an encoder or a warm-up that cannot be read, learnt from other images or has
+another shape is refused before the first step. The card of a run names both by the digests of their weights,
+so that a killed training does not continue with others.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from stillhand.core.checkpoint import Checkpoint
+from stillhand.core.checkpoint import Card, Checkpoint
 from stillhand.core.construct import allow, construct
 from stillhand.core.handover import hand_over
 from stillhand.core.losses import alignment as losses
@@ -33,6 +34,10 @@ from stillhand.images.alignment import Aligned, Alignment, FirstLayers, layered
 from stillhand.images.base import ImageModel
 from stillhand.images.encoders import centred_targets, file_digest, timm_encoder
 from stillhand.images.teacher import ImageDiffusion
+from stillhand.policies.alignment import Alignment as FrameAlignment
+from stillhand.policies.alignment import FirstLooks
+from stillhand.policies.masked_frames import MaskedFrames
+from stillhand.policies.vision import VisualEncoder
 from stillhand.scripts.image_sets import image_set
 from stillhand.scripts.pictures import Pictures
 from stillhand.scripts.running import Run, seeded
@@ -40,9 +45,13 @@ from stillhand.scripts.students import Training
 from stillhand.scripts.teachers import check_data, check_network
 
 ENCODERS = allow([timm_encoder])
-ALLOWED = allow([Alignment, losses.HalfLife, losses.cosine_loss, losses.contrast_loss])
+TERMS = (losses.HalfLife, losses.cosine_loss, losses.contrast_loss)
+ALLOWED = allow([Alignment, FrameAlignment, *TERMS])
 FIRST_LAYERS = f"{FirstLayers.__module__}.{FirstLayers.__qualname__}"
+FIRST_LOOKS, MASKED_FRAMES = (f"{kind.__module__}.{kind.__qualname__}" for kind in (FirstLooks, MaskedFrames))
+VISUAL = f"{VisualEncoder.__module__}.{VisualEncoder.__qualname__}"
 KEYS = ("encoder", "warmup", "alignment")
+Described = TypeVar("Described", Alignment, FrameAlignment)
 PROJECTOR = 1  # of the random streams derived from a run's seed
 
 
@@ -61,15 +70,32 @@ def check_keys(config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: Names the key.
     """
-    warming, aligning = config["model"].get("_target_") == FIRST_LAYERS, config["alignment"] is not None
-    if "images" not in config["task"] and (given := [key for key in KEYS if config[key] is not None]):
-        raise ValueError(f"{', '.join(given)}: for images alone, and task={config['task']['name']}")
+    target, of_images = config["model"].get("_target_"), "images" in config["task"]
+    warming, aligning = target in (FIRST_LAYERS, FIRST_LOOKS), config["alignment"] is not None
+    given = [key for key in KEYS if config[key] is not None]
+    if given and not of_images and config["policy"]["encoder"].get("_target_") != VISUAL:
+        raise ValueError(
+            f"{', '.join(given)}: for images and for policies that see; task={config['task']['name']} has no "
+            f"images, and policy={config['policy']['name']} looks at no frames"
+        )
     if (warming or aligning) and config["encoder"] is None:
-        raise ValueError(f"encoder=null, but method={config['name']} needs one: a run of method=encoder")
+        own = "method=encoder" if of_images else "method=encoder_frames"
+        raise ValueError(f"encoder=null, but method={config['name']} needs one: a run of {own}")
     if not (warming or aligning) and config["encoder"] is not None:
         raise ValueError(f"encoder={config['encoder']}, but method={config['name']} aligns with nothing")
-    if not aligning and config["warmup"] is not None:
+    starts = aligning if of_images else target not in (FIRST_LOOKS, MASKED_FRAMES)
+    if not starts and config["warmup"] is not None:
         raise ValueError(f"warmup={config['warmup']}, but method={config['name']} starts from fresh weights")
+
+
+def check_taught(config: Mapping[str, Any]) -> None:
+    """A student starts from its teacher, and from nothing else.
+
+    Raises:
+        ValueError: Names the keys.
+    """
+    if given := [key for key in KEYS if config[key] is not None]:
+        raise ValueError(f"{', '.join(given)}: for stillhand train, a student starts from its teacher")
 
 
 def open_encoder(given: object, spec: ImageSpec) -> Frozen:
@@ -83,15 +109,30 @@ def open_encoder(given: object, spec: ImageSpec) -> Frozen:
         ValueError: It is missing, broken, of other images, or no encoder.
     """
     if isinstance(given, Mapping):
-        encoder = construct(given, ENCODERS, spec=spec)
-        about = {key: value for key, value in given.items() if key != "weights"}
-        return Frozen(encoder, {**about, "sha256": file_digest(Path(given["weights"]))}, None)
-    if not isinstance(given, str):
-        raise ValueError(f"encoder={given!r}, expected the folder of a run or the description of a model")
-    model, found = checkpoint.load(Path(given), spec)
+        return Frozen(construct(given, ENCODERS, spec=spec), foreign_card(given), None)
+    model, found = checkpoint.load(folder_of(given), spec)
     if not isinstance(model, TokenEncoder):
         raise ValueError(f"encoder={given} is a {type(model).__name__}, expected a run of method=encoder")
-    return Frozen(model, found.card["files"]["policy.safetensors"], found)
+    return Frozen(model, digest(found), found)
+
+
+def foreign_card(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card says of somebody else's encoder."""
+    about = {key: value for key, value in given.items() if key != "weights"}
+    return {**about, "sha256": file_digest(Path(given["weights"]))}
+
+
+def folder_of(given: object) -> Path:
+    """Where an encoder of our own was trained; ValueError if that is no text."""
+    if not isinstance(given, str):
+        raise ValueError(f"encoder={given!r}, expected the folder of a run or the description of a model")
+    return Path(given)
+
+
+def digest(found: Checkpoint) -> str:
+    """Of a checkpoint's weights."""
+    weights: str = found.card["files"]["policy.safetensors"]
+    return weights
 
 
 def aligned_training(config: dict[str, Any]) -> Training:
@@ -101,13 +142,13 @@ def aligned_training(config: dict[str, Any]) -> Training:
         ValueError: As `Pictures.prepare`, `open_encoder` and `warmed`; or an encoder that learnt from other
             images, has another grid than the network, or says the same of all images.
     """
-    alignment = None if config["alignment"] is None else described(config["alignment"])
+    alignment = None if config["alignment"] is None else described(config["alignment"], Alignment)
     train, _ = image_set(config["task"])
     frozen = open_encoder(config["encoder"], train.spec)
     if config["model"]["_target_"] == FIRST_LAYERS:
         config = {**config, "model": {**config["model"], "target_width": frozen.encoder.width}}
     pictures = Pictures.of(config, train)
-    run = _noted(pictures.run, encoder=frozen.card)
+    run = noted(pictures.run, encoder=frozen.card)
     if frozen.found is not None:
         check_data(frozen.found, run.card, "encoder")
     check_grid(frozen.encoder, pictures.model)
@@ -124,14 +165,18 @@ def aligned_training(config: dict[str, Any]) -> Training:
     return run, state, optimize(state, seeded(run, pictures.loss), run.settings)
 
 
-def described(node: Mapping[str, Any]) -> Alignment:
+def described(node: Mapping[str, Any], kind: type[Described]) -> Described:
     """The alignment of phase 2.
+
+    Args:
+        node: Its description.
+        kind: Of images or of policies.
 
     Raises:
         ValueError: Names the key, type or value that is wrong.
     """
-    made = construct(node, ALLOWED)
-    if not isinstance(made, Alignment):
+    made = construct(node, allow([kind, *TERMS]))
+    if not isinstance(made, kind):
         raise ValueError(f"alignment is a {type(made).__name__}, expected an Alignment")
     return made
 
@@ -173,12 +218,32 @@ def warmed(model: ImageDiffusion, projector: Projector, alignment: Alignment, ru
     warm, found = checkpoint.load(folder, model.spec)
     if not isinstance(warm, FirstLayers):
         raise ValueError(f"warmup={folder} is a {type(warm).__name__}, expected a run of method=warmup")
-    check_data(found, run.card, "warm-up")
     check_network(found, run.card, "images", checkpoint.ALLOWED, "warm-up")
-    if found.card.get("encoder") != run.card["encoder"]:
+    check_warmup(found, folder, run.card)
+    count = hand_over(warm.denoiser.state_dict(), model.denoiser)
+    kept = warm.depth == alignment.depth and shapes(warm.projector) == shapes(projector)
+    if kept:
+        projector.load_state_dict(warm.projector.state_dict())
+    print(f"{found.folder}: {count} tensors handed over, projector {'too' if kept else 'fresh'}")
+    return started(run, found)
+
+
+def check_warmup(found: Checkpoint, folder: Path, card: Card) -> None:
+    """A warm-up is of the same data and encoder, and finished.
+
+    Args:
+        found: The warm-up.
+        folder: As it was given: a step that is named itself need not be the last.
+        card: Of the run that starts from it.
+
+    Raises:
+        ValueError: Names what differs.
+    """
+    check_data(found, card, "warm-up")
+    if "encoder" in card and found.card.get("encoder") != card["encoder"]:
         raise ValueError(
             f"{found.folder}: aligned with the encoder {found.card.get('encoder')!r}, but this run's is "
-            f"{run.card['encoder']!r}"
+            f"{card['encoder']!r}"
         )
     wanted = found.card["run"]["training"]["steps"]
     if found.folder != folder and found.card["step"] < wanted:
@@ -186,17 +251,12 @@ def warmed(model: ImageDiffusion, projector: Projector, alignment: Alignment, ru
             f"{found.folder}: this warm-up stopped before its {wanted} steps; let it finish, or name that "
             "checkpoint itself"
         )
-    count = hand_over(warm.denoiser.state_dict(), model.denoiser)
-    kept = warm.depth == alignment.depth and shapes(warm.projector) == shapes(projector)
-    if kept:
-        projector.load_state_dict(warm.projector.state_dict())
-    print(f"{found.folder}: {count} tensors handed over, projector {'too' if kept else 'fresh'}")
-    return _noted(
-        run,
-        warmup=found.card["files"]["policy.safetensors"],
-        warmup_steps=found.card["step"],
-        warmup_cpu_seconds=found.card["train_cpu_seconds"],
-    )
+
+
+def started(run: Run, found: Checkpoint) -> Run:
+    """The run with its warm-up on the card."""
+    spent = found.card["train_cpu_seconds"]
+    return noted(run, warmup=digest(found), warmup_steps=found.card["step"], warmup_cpu_seconds=spent)
 
 
 def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -217,5 +277,6 @@ def check_grid(encoder: TokenEncoder, model: ImageModel) -> None:
         )
 
 
-def _noted(run: Run, **more: Any) -> Run:
+def noted(run: Run, **more: Any) -> Run:
+    """The run with more on its card."""
     return dataclasses.replace(run, card={**run.card, **more})

@@ -37,12 +37,14 @@ ConfigStore.instance().store(name="distill_schema", node=DistillConfig)
 def main(config: DictConfig) -> None:
     """Distill one student."""
     from stillhand.scripts.actions import Actions
+    from stillhand.scripts.aligning import check_taught
     from stillhand.scripts.preparing import prepare
     from stillhand.scripts.running import train
     from stillhand.scripts.students import one_step_training, variational_training
 
     settings = plain(config)
     check_method("distill", settings)
+    check_taught(settings)
     folder, description = Path(settings["teacher"]), settings["distillation"]
     into_mixture = "_target_" in description
     if into_mixture and "images" in settings["task"]:

@@ -1,11 +1,13 @@
 """Which domain a task belongs to, and what a stage trains on it."""
 
+from pathlib import Path
 from typing import Any
 
 from stillhand.core.training import TrainState, optimize
 from stillhand.scripts import students
 from stillhand.scripts.actions import Actions
 from stillhand.scripts.aligning import aligned_training, check_keys
+from stillhand.scripts.aligning_frames import frames_training, warmed
 from stillhand.scripts.pictures import Pictures
 from stillhand.scripts.running import seeded
 from stillhand.scripts.students import Training
@@ -29,14 +31,16 @@ def own_training(domain: Actions | Pictures) -> Training:
 
 
 def training_of(config: dict[str, Any]) -> Training:
-    """What the stage `train` does: a model's own loss, that loss beside an alignment, or a one-step method.
+    """What `train` does: a model's own loss, the same beside an alignment, or a one-step method.
 
     Raises:
         ValueError: As `prepare`, or a setting that the method has no use for.
     """
     check_keys(config)
     if config["encoder"] is not None:
-        return aligned_training(config)
+        return aligned_training(config) if "images" in config["task"] else frames_training(config)
     domain, scratch = prepare(config), config["scratch"]
     domain.fit()
+    if config["warmup"] is not None and isinstance(domain, Actions):
+        domain, _ = warmed(domain, Path(config["warmup"]))
     return own_training(domain) if scratch is None else students.one_step_training(domain, None, scratch)

@@ -51,7 +51,14 @@ ConfigStore.instance().store(name="table_schema", node=TableConfig)
 @command("table")
 def main(config: DictConfig) -> None:
     """Run whatever the table lacks, then write it."""
-    from stillhand.scripts import action_table, expert_table, guidance_table, image_table, warmup_table
+    from stillhand.scripts import (
+        action_table,
+        equal_compute,
+        expert_table,
+        guidance_table,
+        image_table,
+        warmup_table,
+    )
 
     settings = plain(config)
     table, root, out = settings["table"], Path(settings["run"]), Path(settings["out"])
@@ -61,6 +68,8 @@ def main(config: DictConfig) -> None:
         guidance_table.check(settings, root)
     if "compute" in table:
         warmup_table.check(settings, root)
+    if "equal" in table:
+        equal_compute.check(table)
     writable_folder(str(out.parent))
     kinds = {
         "generators": image_table.write,

@@ -6,7 +6,7 @@ no part of what a trained network computes.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stillhand.core.checkpoint import Card, Checkpoint
@@ -47,12 +47,38 @@ def check_network(found: Checkpoint, card: Card, part: str, allowed: Allowed, wh
     Raises:
         ValueError: Names the key and both values.
     """
-    theirs, own = (settled(one[part]["net"], allowed) for one in (found.card, card))
-    for key in sorted({*theirs, *own} - {*FREE}):
-        if theirs.get(key) != own.get(key):
+    theirs, own = (one[part]["net"] for one in (found.card, card))
+    check_same(found, theirs, own, "model.net", allowed, what)
+
+
+def check_same(
+    found: Checkpoint,
+    theirs: Mapping[str, Any],
+    own: Mapping[str, Any],
+    name: str,
+    allowed: Allowed,
+    what: str,
+    free: Sequence[str] = FREE,
+) -> None:
+    """Two descriptions of a network agree, defaults filled in.
+
+    Args:
+        found: Where theirs is from.
+        theirs, own: The descriptions.
+        name: Where the latter stands in the configuration.
+        allowed: What the descriptions may name.
+        what: The kind of the other model, for messages.
+        free: What may differ.
+
+    Raises:
+        ValueError: Names the key and both values.
+    """
+    before, now = settled(theirs, allowed), settled(own, allowed)
+    for key in sorted({*before, *now} - {*free}):
+        if before.get(key) != now.get(key):
             raise ValueError(
-                f"{found.folder}: this {what}'s network has {key}={theirs.get(key)!r}, but model.net has "
-                f"{key}={own.get(key)!r}; what starts from its weights needs its network"
+                f"{found.folder}: this {what}'s network has {key}={before.get(key)!r}, but {name} has "
+                f"{key}={now.get(key)!r}; what starts from its weights needs its network"
             )
 
 

@@ -23,12 +23,12 @@ class TrainConfig:
         model: The policy class and its arguments; set by the group `method`.
         tokenizer: Run of the trained tokenizer (method=vq) that a model of image tokens takes over; null
             where `model.tokenizer` says one that needs no training.
-        encoder: Run of the frozen encoder (method=encoder) that hidden tokens are aligned with, or the
-            description of a model of timm; null aligns with nothing.
-        warmup: Run of the first layers (method=warmup) that an aligned training starts from; null starts it
-            from fresh weights.
+        encoder: Run of the frozen encoder (method=encoder, of policies encoder_frames) that hidden tokens are
+            aligned with, or the description of a model of timm; null aligns with nothing.
+        warmup: Run of the first layers (method=warmup) that an aligned training starts from, or of camera
+            networks (method=warmup_frames) that any policy that sees does; null: fresh weights.
         distillation: Null: a method with a teacher belongs to the stage `distill`.
-        alignment: Depth, loss and weight of the term beside the model's own loss; null for none.
+        alignment: Loss and weight (and depth) of the term beside the model's own loss; null for none.
         scratch: The nodes `method` and `turns` of a one-step generator without a teacher; null trains the
             model's own loss.
         training: Optimization.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from stillhand.core.losses.alignment import TokenEncoder
 from stillhand.images import checkpoint
@@ -21,12 +20,12 @@ from stillhand.report import warmup
 from stillhand.report.generated import FOLDER, load_generated
 from stillhand.report.warmup import Plan
 from stillhand.scripts import entries
+from stillhand.scripts.equal_compute import step_cost
 from stillhand.scripts.generate import FEWEST
 from stillhand.scripts.guidance_table import spelled
 from stillhand.scripts.image_sets import image_set
 from stillhand.scripts.image_table import composed, side_by_side
 from stillhand.scripts.judge import Judge
-from stillhand.scripts.preparing import training_of
 from stillhand.scripts.published import check_seeds, commits_of, made_here, publish, uncommitted
 from stillhand.scripts.stage import at_least
 
@@ -175,15 +174,6 @@ def costs(table: Mapping[str, Any], root: Path, extra: Sequence[str]) -> dict[st
 def _unwarmed(table: Mapping[str, Any], run: str) -> Command:
     """A warm-up that is not there yet changes no step's cost."""
     return ["warmup=null"] if run in table["warmed"] else []
-
-
-def step_cost(config: dict[str, Any]) -> float:
-    """Floating-point operations of a training's first step, forward and backward."""
-    _, _, updates = training_of(config)
-    with FlopCounterMode(display=False) as counter:
-        next(updates)
-    flops: int = counter.get_total_flops()
-    return float(flops)
 
 
 def probes(table: Mapping[str, Any], root: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Every configuration composes, and every `_target_` in it fits its constructor, names and types."""
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,37 +36,33 @@ TUNED = sorted(path.stem for path in (CONFIGS / "tuned").glob("*.yaml"))  # opti
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}" for path in CONFIGS.glob("*/*.yaml") if path.stem not in TUNED
 )
-NEEDS = {
-    "bench": ("name=data",), "table": ("table=avoiding",),
-    **dict.fromkeys(("prepare", "convert"), ("format=replay",)),
-}  # stages without a default for everything  # fmt: skip
+NEEDS = {"bench": ("name=data",), "table": ("table=avoiding",), "prepare": ("format=replay",),
+         "convert": ("format=replay",)}  # stages without a default for everything  # fmt: skip
 ALLOWED = {
     **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,
     **entries.PARTS, **formats.ALLOWED, **aligning.ALLOWED, **aligning.ENCODERS,
 }  # fmt: skip
 TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
 METHODS = {
-    "train": ("diffusion", "em", "encoder", "erw", "masked_images", "mip", "regression", "repa", "smt",
-              "tokens", "vq", "warmup"),
+    "train": ("diffusion", "em", "encoder", "encoder_frames", "erw", "erw_frames", "masked_images", "mip",
+              "regression", "repa", "smt", "tokens", "vq", "warmed", "warmup", "warmup_frames"),
     "distill": ("cd", "dmd", "onedp_d", "onedp_s", "sid", "smd", "vdd"),
 }  # fmt: skip
-# Else train.
 HOME = {"controllers": "rollout", "generators": "generate", "table": "table", "format": "inspect"}
+FOR_FRAMES = {"encoder_frames", "erw_frames", "warmed", "warmup_frames"}  # tasks with cameras
 FOR_ACTIONS = {"em", "mip", "regression", "tokens", "vdd"}
 FOR_IMAGES = {"encoder", "erw", "masked_images", "repa", "vq", "warmup"}
 
 
+@functools.cache
 def composed(stage: str, overrides: tuple[str, ...]) -> dict[str, Any]:
     main.module_of(stage)  # registers the stage's schema
     with initialize_config_module("stillhand.configs", version_base="1.3"):
         config = compose(stage, [*NEEDS.get(stage, ()), *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(config)  # `table` asks Hydra for the option it was given
         data = {str(key): OmegaConf.select(config, str(key)) for key in config if key != "hydra"}
-    return {key: plain(value) for key, value in data.items()}
-
-
-def plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    of = functools.partial(OmegaConf.to_container, resolve=True)
+    return {key: of(value) if OmegaConf.is_config(value) else value for key, value in data.items()}
 
 
 def nodes(data: object, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -109,9 +106,12 @@ def test_every_method_is_listed_with_its_stage() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_method_composes_and_binds_with_every_task(task: str) -> None:
+def test_every_method_composes_and_binds_with_every_task_of_its_domain(task: str) -> None:
     """One file per method: the task says which model it fills, and whose network."""
-    for stage, method in ((stage, name) for stage, names in METHODS.items() for name in names):
+    pictured = "images" in composed("train", (f"task={task}",))["task"]
+    domain, foreign = ("images", FOR_ACTIONS) if pictured else ("policies", FOR_IMAGES)
+    unfit = foreign if task.endswith("pixels") else foreign | FOR_FRAMES
+    for stage, method in ((stage, name) for stage, names in METHODS.items() for name in {*names} - unfit):
         data = composed(stage, (f"task={task}", f"method={method}"))
         check(data, f"{task} {method}")
         check_method(stage, data)
@@ -119,22 +119,20 @@ def test_every_method_composes_and_binds_with_every_task(task: str) -> None:
             check_method("distill" if stage == "train" else "train", data)
         assert data["name"] == method
         assert data["out"] == f"runs/{task}/{data['task']['backbone']['name']}-seed0/{method}"
-        of_images = method in FOR_IMAGES or ("images" in data["task"] and method not in FOR_ACTIONS)
-        domain = "images" if of_images else "policies"
-        assert data["model"]["_target_"].split(".")[1] == domain
+        _, made, *_, module, _ = data["model"]["_target_"].split(".")
+        assert made == domain
         one_step = (data["distillation"] if stage == "distill" else data["scratch"]) or {}
-        assert (set(one_step) == {"method", "turns"}) == (
-            data["model"]["_target_"].rsplit(".")[-2] == "one_step"
-        )
+        assert (set(one_step) == {"method", "turns"}) == (module == "one_step")
 
 
 @pytest.mark.parametrize("stem", TUNED)
 def test_tuned_numbers_are_those_of_their_task_and_method_alone(stem: str) -> None:
     """TASK_METHOD.yaml, or TASK_STAGE.yaml of a stage without methods."""
-    task, method = stem.split("_", 1)
+    task = max((name for name in TASKS if stem.startswith(f"{name}_")), key=len)
+    method = stem.removeprefix(f"{task}_")
     stage = next((stage for stage, names in METHODS.items() if method in names), method)
     words = (f"task={task}",) if stage == method else (f"task={task}", f"method={method}")
-    assert task in TASKS and stage in STAGES
+    assert stage in STAGES
     own = OmegaConf.to_container(OmegaConf.load(CONFIGS / "tuned" / f"{stem}.yaml"))
     data, other = composed(stage, words), composed(stage, (*words, "~tuned"))
     assert contains(data, own) and not contains(other, own)
@@ -173,8 +171,8 @@ def test_every_run_of_a_table_composes_and_binds(option: str) -> None:
 
 
 def check_runs(table: dict[str, Any], own: tuple[str, ...], where: str) -> None:
-    for stage in ("train", "distill"):
-        for run, overrides in table[stage].items():
+    for key, stage in action_table.STAGES.items():
+        for run, overrides in table.get(key, {}).items():
             check(composed(stage, (*own, *overrides)), f"{where} {run}")
 
 
@@ -182,7 +180,7 @@ def check_action_table(table: dict[str, Any], option: str) -> None:
     """Every command composes, and every row has its run."""
     assert table["task"] in TASKS
     own = (f"task={table['task']}", *table.get("settings", ()))
-    check_runs(table, own, f"{option} {table['name']}")
+    check_runs(table, (*own, f"policy={table['policy']}"), f"{option} {table['name']}")
     for words in ("collect", "states"):
         composed("collect", (*own, *table.get(words, ())))
     controllers = composed("rollout", (*own, f"controllers={table['controllers']}"))["controllers"]

@@ -27,6 +27,7 @@ TESTED_ELSEWHERE = {
     "envs/rod.py": "tests/envs/test_avoiding.py: and test_push.py",
     "envs/robosuite_door.py": "tests/envs/test_robosuite_experts.py",
     "envs/robosuite_square.py": "tests/envs/test_robosuite_experts.py",
+    "policies/frames.py": "tests/policies/test_alignment.py: and test_masked_frames.py",
     "policies/checkpoint.py": "tests/scripts/test_bad_input_checkpoints.py: every damage of a checkpoint",
     "report/records.py": "tests/report/test_results.py: every file of a run broken in turn",
     "scripts/collect.py": "tests/scripts/test_pipeline.py",

@@ -60,6 +60,10 @@ class KeypointNet(nn.Module, ABC):
         planes: Tensor = self.layers(x.contiguous())
         return planes
 
+    def keep_layers(self) -> None:
+        """Drop the keypoints; `planes` alone can be asked for afterwards."""
+        del self.keypoints
+
     def forward(self, x: Planes) -> Float[Tensor, "b w"]:
         """Args: x (b, planes, y, x). Returns: x and y of every keypoint, (b, width)."""
         points: Tensor = self.keypoints(self.planes(x))

@@ -1,11 +1,14 @@
 """Trained folders to break, small settings that make a stage take a second, and a stage that must refuse."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 HYDRA_HINT = "Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace."
 
@@ -74,3 +77,31 @@ def refused(
         assert not done.out
 
     return check
+
+
+@pytest.fixture(scope="session")
+def table_here(stage: Callable[..., Any]) -> Callable[..., None]:
+    """Run `stillhand table`, its stages in this process too: `table_here(action_table, "table=...")`."""
+
+    def run_all(commands: Sequence[Sequence[str]], processes: int) -> None:
+        """Where Hydra runs for the table already and must run again afterwards."""
+        shared = GlobalHydra.instance()
+        own = shared.hydra
+        for words in commands:
+            shared.clear()
+            done = stage(*words)
+            assert done.code == 0, done.err
+        shared.clear()
+        shared.initialize(own)
+
+    def run(kind: ModuleType, *words: str) -> None:
+        write = kind.write
+
+        def with_stages(settings: dict[str, Any], _: object, root: Path, out: Path) -> None:
+            write(settings, run_all, root, out)
+
+        with mock.patch.object(kind, "write", with_stages):
+            done = stage("table", *words)
+        assert done.code == 0, done.err
+
+    return run

@@ -125,7 +125,7 @@ def test_keys_of_a_warm_up_have_their_methods(
     refused: Callable[..., None], tiny_store: Path, tmp_path: Path
 ) -> None:
     words = ("task=avoiding", f"data={tiny_store}", f"out={tmp_path / 'out'}")
-    refused("train", *words, "warmup=somewhere", says=("warmup: for images alone, and task=avoiding",))
+    refused("train", *words, "warmup=somewhere", says=("warmup: for images and for policies that see",))
     refused("train", *SMALL, "method=diffusion", "warmup=somewhere", f"run={tmp_path / 'run'}",
             says=("warmup=somewhere, but method=diffusion starts from fresh weights",))  # fmt: skip
     refused("train", *SMALL, "method=diffusion", "encoder=somewhere", f"run={tmp_path / 'run'}",

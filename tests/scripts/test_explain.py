@@ -62,7 +62,7 @@ def test_only_options_that_the_stage_can_run_with(helps: dict[str, str]) -> None
         return {key for key in rows(helps[stage]) if key.startswith("method=")}
 
     trained = ("diffusion", "regression", "mip", "em", "smt", "tokens", "masked_images", "vq")
-    aligned = ("encoder", "warmup", "erw", "repa")
+    aligned = ("encoder", "warmup", "erw", "repa", "encoder_frames", "warmup_frames", "warmed", "erw_frames")
     assert methods("train") == {f"method={name}" for name in (*trained, *aligned)}
     students = ("vdd", "sid", "smd", "dmd", "onedp_s", "onedp_d", "cd")
     assert methods("distill") == {f"method={name}" for name in students}

@@ -1,0 +1,94 @@
+"""Policies with and without a warm-up for the same compute: how many steps each may take.
+
+The unit is a step of the run `plain` in floating-point operations, counted over one real step of each kind,
+so that it depends on no other load of the machine. A warm-up counts in full; a frozen encoder counts where it
+is asked, its own training nowhere: other people's come for nothing, too.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from stillhand.core import checkpoint
+from stillhand.report.warmup import PLAIN, WARMUP, Plan
+from stillhand.scripts.image_table import composed
+from stillhand.scripts.preparing import training_of
+
+Command = list[str]
+Commands = Callable[[str], list[Command]]
+
+
+def step_cost(config: dict[str, Any]) -> float:
+    """Floating-point operations of a training's first step, forward and backward."""
+    _, _, updates = training_of(config)
+    with FlopCounterMode(display=False) as counter:
+        next(updates)
+    flops: int = counter.get_total_flops()
+    return float(flops)
+
+
+def planned(table: dict[str, Any], commands: Commands) -> tuple[dict[str, Any], Plan]:
+    """The table with everyone's steps, once encoders are trained; and the plan that they follow.
+
+    Args:
+        table: Of one task, with `equal`: steps, share of the warm-up, and which runs it is counted for.
+        commands: Key of the table -> its commands, those of the first seed first.
+
+    Raises:
+        ValueError: If the budget leaves someone without a step.
+    """
+    (warmup,), runs = table["warmup"], [*table["train"]]
+    equal = table["equal"]
+    alone = {run: ["warmup=null"] if run in equal["warmed"] else [] for run in runs}
+    costs = {
+        run: step_cost(composed([*words, *alone[run]]))
+        for run, words in zip(runs, commands("train"), strict=False)
+    }
+    costs[WARMUP] = step_cost(composed(commands("warmup")[0]))
+    plan = Plan.of(costs, equal["steps"], equal["warmup"], 1, tuple(equal["warmed"]))
+    own = {run: [*words, f"training.steps={plan.steps[run]}"] for run, words in table["train"].items()}
+    first = {warmup: [*table["warmup"][warmup], f"training.steps={plan.warmup_steps}"]}
+    return {**table, "train": own, "warmup": first}, plan
+
+
+def check(table: Mapping[str, Any]) -> None:
+    """Find out before the first training what would fail after it, as if every step cost the same.
+
+    Raises:
+        ValueError: Not one warm-up, an unknown run, or a budget that leaves someone without a step.
+    """
+    runs, equal = {*table["train"]}, table["equal"]
+    if unknown := sorted({PLAIN, *equal["warmed"]} - runs):
+        raise ValueError(f"table.equal needs the runs {unknown}, but table.train has {sorted(runs)}")
+    if len(table["warmup"]) != 1:
+        raise ValueError(f"table.warmup must be one run, got {[*table['warmup']]}")
+    costs = dict.fromkeys((*runs, WARMUP), 1.0)
+    Plan.of(costs, equal["steps"], equal["warmup"], 1, tuple(equal["warmed"]))
+
+
+def spent(table: Mapping[str, Any], root: Path) -> float:
+    """CPU seconds of the encoders' own trainings, which count nowhere else."""
+    runs = [root / f"seed-{seed}" / run for seed in table["seeds"] for run in table["encoder"]]
+    return float(sum(checkpoint.load(run).card["train_cpu_seconds"] for run in runs))
+
+
+def said(plans: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a reader must know of them, for the notes of a table."""
+    lines = []
+    for task, plan in plans.items():
+        costs = ", ".join(f"{run} {cost:.2f}" for run, cost in plan["costs"].items())
+        steps = ", ".join(f"{run} {count:,}" for run, count in plan["steps"].items())
+        lines.append(
+            f"{task}: every training ends at {plan['budget']:,} steps of the plain one or just below, its "
+            f"warm-up included. A step costs {costs}; steps: {steps}. The encoder's own training "
+            f"({plan['encoder_cpu_seconds']:,.0f} CPU s, all seeds, no actions) is counted in none."
+        )
+    return [
+        "Compute is counted in floating-point operations, forward and backward, frozen encoder included. The "
+        "column of training seconds leaves out warm-ups.",
+        "",
+        *lines,
+        "",
+    ]

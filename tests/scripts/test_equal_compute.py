@@ -1,0 +1,70 @@
+"""`stillhand table warmup_policies`: everyone's steps for the same compute, and a small one from nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stillhand.scripts import action_table, equal_compute
+
+CHOICES = (
+    "table=warmup_policies", "~table.tasks.of_25", "~table.tasks.of_100", "~table.tasks.of_200",
+    "table.tasks.of_50.collect=['episodes=2','task.env.cameras.scene=[24,20]']",
+    "+table.tasks.of_50.settings=['task.env.cameras.scene=[24,20]']", "table.policy=visual_vit",
+    "table.equal={steps: 12, warmup: 0.3, warmed: [erw]}", "~table.train.warmed",
+    "table.pictured=[teacher-10,erw-10]",
+    "table.encoder.encoder_frames=['method=encoder_frames','training.steps=2','model.width=8','model.layers=1']",
+    "table.warmup.warmup_frames=['method=warmup_frames','model.projector_width=8']",
+    "table.train.erw=['method=erw_frames','alignment.projector_width=8']",
+    "overrides=['batch_size=8','training.warmup_steps=1','policy.encoder.look.layers=1',"
+    "'policy.encoder.look.width=8','policy.net.width=32']",
+    "rollout_overrides=['only=[teacher-10,erw-10]','starts=1','rollouts=2','latency_calls=2',"
+    "'controllers.teacher-10.sampling.intervals=1','controllers.erw-10.sampling.intervals=1']",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, table_here: Callable[..., None]) -> Path:
+    """A folder after a table of a few steps."""
+    folder = tmp_path_factory.mktemp("table")
+    table_here(action_table, *CHOICES, f"run={folder / 'runs'}", f"out={folder / 'docs/small'}")
+    return folder
+
+
+def test_a_small_table_from_nothing(home: Path) -> None:
+    about = json.loads((home / "docs/small.json").read_text())
+    plan = about["compute"]["of_50"]
+    costs, steps = plan["costs"], plan["steps"]
+    assert costs["erw"] > costs["plain"] == 1 > costs["warmup"] > 0
+    for run in ("plain", "erw"):
+        before = 0 if run == "plain" else steps["warmup"] * costs["warmup"]
+        assert 12 - costs[run] < before + steps[run] * costs[run] <= 12
+        (last,) = (home / f"runs/of_50/seed-1/{run}").glob("step-*")
+        card = json.loads((last / "card.json").read_text())
+        assert card["step"] == steps[run]
+        assert card.get("warmup_steps") == (steps["warmup"] if before else None)
+    found = {(row["name"], row["metric"]): row["value"] for row in about["rows"]}
+    for name in ("teacher-10", "erw-10"):
+        assert 0 < found[name, "planning_p50_ms"] <= found[name, "planning_p99_ms"]
+    text = (home / "docs/small.md").read_text()
+    assert "## of_50" in text and "p50 ms without cameras' networks" in text
+    assert "of_50: every training ends at 12 steps of the plain one" in text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"warmed": ["magic"]}, r"table.equal needs the runs \['magic'\]"),
+        ({"warmup": 1.5}, "need 0 < warmup < 1"),
+        ({"steps": 1}, "leave warm-up and runs"),
+    ],
+)
+def test_what_would_fail_after_hours_fails_at_once(wrong: dict[str, Any], says: str) -> None:
+    equal = {"steps": 100, "warmup": 0.2, "warmed": ["warmed"], **wrong}
+    table = {"train": {"plain": [], "warmed": []}, "warmup": {"warmup_frames": []}, "equal": equal}
+    with pytest.raises(ValueError, match=says):
+        equal_compute.check(table)
+    with pytest.raises(ValueError, match="must be one run, got"):
+        equal_compute.check({**table, "equal": {**equal, "warmed": []}, "warmup": {}})
