@@ -32,7 +32,7 @@ def test_every_run_is_trained_once_per_seed() -> None:
 def test_tasks_have_folders_and_seeds_of_their_own_and_later_seeds_repeat_what_often_names() -> None:
     table = {
         **TABLE, "tasks": {"lift": {"seeds": [1, 2]}, "push": {"seeds": [1]}}, "controllers": "robots",
-        "distill": {},
+        "reference": "teacher-10", "distill": {},
         "often": {"runs": ["em"], "controllers": ["teacher-10", "em"]}, "rollout": ["starts=2"],
     }  # fmt: skip
     (lift, at, suffix), (push, _, _) = action_table.parts(table, Path("runs"))
@@ -49,8 +49,16 @@ def test_tasks_have_folders_and_seeds_of_their_own_and_later_seeds_repeat_what_o
         "run=runs/lift/seed-1", "workers=2",
     ]  # fmt: skip
     assert second[5:] == ["only=[teacher-10,em]", "run=runs/lift/seed-2", "workers=2"]
-    text = "\n".join(action_table.notes(table, about("aaa", "aaa")))
+    rows = [
+        {"task": task, "name": "teacher-10", "seeds": seeds, "commit": "aaa"}
+        for task, seeds in (("lift", [1, 2]), ("push", [1]))
+    ]
+    text = "\n".join(action_table.notes(table, {**about(), "rows": rows}))
     assert text.startswith("Training seeds: lift 1, 2; push 1 (teacher-10, em; the others the first);")
+    only_push = action_table.chosen(action_table.parts(table, Path("runs")), ["push"])
+    assert [part["name"] for part, _, _ in only_push] == ["push"]
+    with pytest.raises(ValueError, match=r"only=\['pull'\]: the table has lift, push, not pull"):
+        action_table.chosen(action_table.parts(table, Path("runs")), ["pull"])
 
 
 def test_a_condition_of_a_task_has_settings_runs_and_recordings_of_its_own(tmp_path: Path) -> None:
