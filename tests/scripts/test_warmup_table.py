@@ -1,13 +1,11 @@
 """`stillhand table warmup_images`: what it counts, and a small one from nothing."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from stillhand.scripts import warmup_table
@@ -25,26 +23,12 @@ CHOICES = (
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any]) -> Path:
-    """A folder after a table of a few steps; its stages run in this process."""
+def home(
+    tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any], run_here: Callable[..., Any]
+) -> Path:
+    """A folder after a table of a few steps."""
     folder = tmp_path_factory.mktemp("table")
-
-    def run_all(commands: Sequence[Sequence[str]], processes: int) -> None:
-        """In this process, where Hydra runs for the table already and must run again afterwards."""
-        shared = GlobalHydra.instance()
-        own = shared.hydra
-        for words in commands:
-            shared.clear()
-            done = stage(*words)
-            assert done.code == 0, done.err
-        shared.initialize(own)
-
-    write = warmup_table.write
-
-    def with_stages(settings: dict[str, Any], _: object, root: Path, out: Path) -> None:
-        write(settings, run_all, root, out)
-
-    with mock.patch.object(warmup_table, "write", with_stages):
+    with run_here():
         done = stage("table", *CHOICES, f"run={folder / 'runs'}", f"out={folder / 'docs/small'}")
     assert done.code == 0, done.err
     return folder
