@@ -10,8 +10,8 @@ import pytest
 from foreign import WRITERS
 
 FUZZ = Path(__file__).with_name("fuzz.py")
-COUNT = 100
-LIMIT_S = 600  # for 600 files of a few kilobytes, a hundred times what they need
+COUNT = 300
+LIMIT_S = 900  # for 1,800 files of a few kilobytes, a hundred times what they need
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,6 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_hundred_damaged_files(name: str, found: dict[str, dict[str, Any]]) -> None:
+def test_three_hundred_damaged_files(name: str, found: dict[str, dict[str, Any]]) -> None:
     assert set(found[name]["ends"]) == {"imported", "refused"}, found[name]["first"]
     assert sum(found[name]["ends"].values()) == COUNT
