@@ -165,6 +165,40 @@ class TrainState:
         self.step = step
 
 
+class PartState:
+    """The state of a training of which one part is wanted: everything continues, the part alone is exported.
+
+    Args:
+        whole: Trained in place; its average begins at the weights it has now.
+        part: Name of the module within it that is exported.
+        settings: Of the optimizer.
+    """
+
+    def __init__(self, whole: nn.Module, part: str, settings: Settings) -> None:
+        self.whole, self.part = TrainState(whole, settings), part
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self.whole.step
+
+    @property
+    def average(self) -> nn.Module:
+        """The averaged part."""
+        return self.whole.average.get_submodule(self.part)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and moments of everything."""
+        return self.whole.tensors()
+
+    def restore(self, tensors: dict[str, Tensor], average: dict[str, Tensor], step: int) -> None:
+        """Continue; ValueError as `TrainState.restore`. Nobody asks for the average of the rest."""
+        own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        rest = {k: v for k, v in own.items() if not k.startswith(f"{self.part}.")}
+        exported = {f"{self.part}.{key}": value for key, value in average.items()}
+        self.whole.restore(tensors, {**exported, **rest}, step)
+
+
 def _load(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     try:
         model.load_state_dict(tensors)

@@ -20,18 +20,13 @@ from torch import Tensor, nn
 
 from stillhand.core.diffusion.precond import Denoiser
 from stillhand.core.diffusion.score import perturb
+from stillhand.core.losses.alignment import AlignmentLoss, Targets
 from stillhand.core.losses.denoising import answer_loss
 from stillhand.core.nets.projector import Projector
-from stillhand.core.settings import Settings
 from stillhand.core.shapes import Info, LayeredNet
-from stillhand.core.training import TrainState
 from stillhand.datasets.pixels import ImageBatch, Images, ImageSpec
 from stillhand.images.base import ImageModel, draw_noised, fit_sigma_data
-from stillhand.images.encoders import Targets
 from stillhand.images.teacher import ImageDiffusion
-
-AlignmentLoss = Callable[[Tensor, Tensor], tuple[Tensor, Info]]
-"""(projected, target), each (b, n, d) -> loss (b,), diagnostics."""
 
 
 @dataclass(frozen=True)
@@ -161,68 +156,6 @@ class Aligned(nn.Module):
         weight = own.weight(step)
         said = {"denoising/loss": plain.detach(), "alignment/weight": torch.tensor(weight)}
         return plain + weight * aligned, {**info, **more, **said}
-
-
-class AlignedState:
-    """The state of phase 2's training: everything continues, the diffusion model alone is exported.
-
-    Args:
-        aligned: Trained in place; its average begins at the weights it has now.
-        settings: Of the optimizer.
-    """
-
-    def __init__(self, aligned: Aligned, settings: Settings) -> None:
-        self.whole = TrainState(aligned, settings)
-
-    @property
-    def step(self) -> int:
-        """Steps taken."""
-        return self.whole.step
-
-    @property
-    def average(self) -> nn.Module:
-        """The averaged diffusion model."""
-        average: nn.Module = self.whole.average.get_submodule("model")
-        return average
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Weights and moments, the projector's among them."""
-        return self.whole.tensors()
-
-    def restore(self, tensors: dict[str, Tensor], average: dict[str, Tensor], step: int) -> None:
-        """Continue; ValueError if a name is missing or has another shape. Nobody asks for P's average."""
-        projector = {
-            key.removeprefix("model."): value
-            for key, value in tensors.items()
-            if key.startswith("model.projector.")
-        }
-        self.whole.restore(
-            tensors, {**{f"model.{key}": value for key, value in average.items()}, **projector}, step
-        )
-
-
-def hand_over(warm: FirstLayers, denoiser: Denoiser) -> int:
-    """Load phase 1 into phase 2's denoiser; all else there stays fresh.
-
-    Args:
-        warm: What phase 1 left.
-        denoiser: Of the same network, all of it.
-
-    Returns:
-        How many tensors were loaded.
-
-    Raises:
-        ValueError: A tensor that the denoiser lacks or has in another shape; nothing was loaded.
-    """
-    given, own = warm.denoiser.state_dict(), denoiser.state_dict()
-    for name, value in given.items():
-        if name not in own or own[name].shape != value.shape:
-            found = tuple(own[name].shape) if name in own else "absent"
-            raise ValueError(f"the warm-up has {name} of {tuple(value.shape)}, this network's is {found}")
-    denoiser.load_state_dict({**own, **given})
-    loaded = denoiser.state_dict()
-    assert all(torch.equal(loaded[name], value.to(loaded[name].device)) for name, value in given.items())
-    return len(given)
 
 
 def layered(network: nn.Module) -> LayeredNet:

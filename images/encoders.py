@@ -2,16 +2,13 @@
 
     target_i(picture) = tokens_i(picture) - mean over pictures of tokens_i          at every place i
 
-Without the second term most of a token is what all pictures share at its place, and a projector that ignores
-its input already agrees with it. [REPA] leaves it in.
 Own encoders come from a training (`method=encoder`); those of the library timm from a local file of weights.
-References: [REPA] Yu et al. 2024, arXiv 2410.06940.
+References: core/losses/alignment.py.
 """
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -20,25 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from stillhand.core.losses.alignment import Targets, TokenEncoder, centred
 from stillhand.core.nets.mlp import check_sizes
 from stillhand.datasets.pixels import ImageLoader, Images, ImageSpec
 
 MEASURED_IMAGES, BATCH_ROWS = 2000, 100
-
-Targets = Callable[[Tensor], Tensor]
-"""pixels (b, c, y, x) -> targets (b, n, d), without gradient."""
-
-
-@runtime_checkable  # to tell whether a checkpoint holds one
-class TokenEncoder(Protocol):
-    """One vector of `width` numbers at every place of a `grid` (rows, columns)."""
-
-    grid: tuple[int, int]
-    width: int
-
-    def tokens(self, pixels: Tensor) -> Tensor:
-        """Pixels (b, c, y, x) to tokens (b, rows * columns, width), row by row."""
-        ...
 
 
 def centred_targets(encoder: TokenEncoder, images: Images, seed: int, device: torch.device) -> Targets:
@@ -54,19 +37,7 @@ def centred_targets(encoder: TokenEncoder, images: Images, seed: int, device: to
         ValueError: Tokens that are not finite, or the same for all images.
     """
     pixels = ImageLoader(images, min(MEASURED_IMAGES, len(images)), seed).batch(0).pixels
-    with torch.no_grad():
-        tokens = torch.cat([encoder.tokens(own.to(device)).float() for own in pixels.split(BATCH_ROWS)])
-    mean = tokens.mean(0)
-    if not bool(tokens.isfinite().all()) or not bool((tokens - mean).abs().max() > 0):
-        raise ValueError(f"{type(encoder).__name__} says the same of all images, or what is not finite")
-
-    def targets(pixels: Tensor) -> Tensor:
-        # no_grad, not inference mode: the loss keeps these for its backward pass
-        with torch.no_grad():
-            centred: Tensor = encoder.tokens(pixels).float() - mean
-            return centred
-
-    return targets
+    return centred(encoder, (own.to(device) for own in pixels.split(BATCH_ROWS)))
 
 
 class TimmEncoder(nn.Module):

@@ -13,9 +13,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from stillhand.core.losses.alignment import TokenEncoder
 from stillhand.datasets.pixels import Images
 from stillhand.datasets.schema import Array
-from stillhand.images.encoders import BATCH_ROWS, TokenEncoder
+from stillhand.images.encoders import BATCH_ROWS
 
 NEIGHBOURS, RIDGE = 10, 100.0
 

@@ -16,6 +16,7 @@ from stillhand.core.nets.resnet import ResNet
 from stillhand.core.nets.tokens import TokenTransformer
 from stillhand.core.nets.transformer import DenoisingTransformer, TransformerTrunk
 from stillhand.core.nets.unet1d import UNet1d
+from stillhand.core.nets.vit import ViT
 from stillhand.datasets.schema import Spec, spec_from_json, spec_to_json
 from stillhand.policies import tokenizers
 from stillhand.policies.base import Border, ChunkPolicy
@@ -39,6 +40,7 @@ ALLOWED = allow(
         VisualEncoder,
         Augmentation,
         ResNet,
+        ViT,
         schedule.LogNormal,
         schedule.Karras,
         samplers.Sampling,

@@ -21,15 +21,17 @@ from torch import Tensor, nn
 
 from stillhand.core.checkpoint import Checkpoint
 from stillhand.core.construct import allow, construct
+from stillhand.core.handover import hand_over
 from stillhand.core.losses import alignment as losses
+from stillhand.core.losses.alignment import Targets, TokenEncoder
 from stillhand.core.nets.projector import Projector
 from stillhand.core.shapes import Info
-from stillhand.core.training import TrainState, derived_seed, optimize
+from stillhand.core.training import PartState, TrainState, derived_seed, optimize
 from stillhand.datasets.pixels import ImageSpec
 from stillhand.images import checkpoint
-from stillhand.images.alignment import Aligned, AlignedState, Alignment, FirstLayers, hand_over, layered
+from stillhand.images.alignment import Aligned, Alignment, FirstLayers, layered
 from stillhand.images.base import ImageModel
-from stillhand.images.encoders import Targets, TokenEncoder, centred_targets, file_digest, timm_encoder
+from stillhand.images.encoders import centred_targets, file_digest, timm_encoder
 from stillhand.images.teacher import ImageDiffusion
 from stillhand.scripts.image_sets import image_set
 from stillhand.scripts.pictures import Pictures
@@ -155,7 +157,7 @@ def _second_phase(
     def objective(step: int, generator: torch.Generator) -> tuple[Tensor, Info]:
         return aligned.loss(pictures.batch(step), step, generator)
 
-    state = AlignedState(aligned, run.settings)
+    state = PartState(aligned, "model", run.settings)
     return run, state, optimize(state.whole, seeded(run, objective), run.settings)
 
 
@@ -184,7 +186,7 @@ def warmed(model: ImageDiffusion, projector: Projector, alignment: Alignment, ru
             f"{found.folder}: this warm-up stopped before its {wanted} steps; let it finish, or name that "
             "checkpoint itself"
         )
-    count = hand_over(warm, model.denoiser)
+    count = hand_over(warm.denoiser.state_dict(), model.denoiser)
     kept = warm.depth == alignment.depth and shapes(warm.projector) == shapes(projector)
     if kept:
         projector.load_state_dict(warm.projector.state_dict())

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from stillhand.core.losses.alignment import TokenEncoder
 from stillhand.images import checkpoint
-from stillhand.images.encoders import TokenEncoder
 from stillhand.images.probe import mean_tokens, probe, raw
 from stillhand.report import warmup
 from stillhand.report.generated import FOLDER, load_generated

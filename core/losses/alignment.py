@@ -3,6 +3,7 @@
     cosine     -cos(h_i, r_i), mean over the tokens i of a sample                        [REPA], [ERW]'s code
     contrast   -log softmax_j(cos(h_i, r_j) / tau) at j = i; j runs over the batch       [ERW]'s text, NT-Xent
     weight     c0 2^(-k / half_life), k steps after the warm-up                           [ERW]
+    target     r_i - mean over samples of r_i           without it most of a token is what all samples share
 
 The projector that maps hidden tokens to the encoder's width belongs to the caller, as does not letting
 gradients into the encoder. [ERW] leaves open what a sample is contrasted with: here with the same place of
@@ -11,8 +12,11 @@ References: [ERW] Liu et al. 2025, arXiv 2504.10188; [REPA] Yu et al. 2024, arXi
 """
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +24,22 @@ from torch import Tensor
 from stillhand.core.shapes import Info
 
 Features = Float[Tensor, "b n d"]
+AlignmentLoss = Callable[[Tensor, Tensor], tuple[Tensor, Info]]
+"""(projected, target), each (b, n, d) -> loss (b,), diagnostics."""
+Targets = Callable[[Tensor], Tensor]
+"""samples (b, ...) -> targets (b, n, d), without gradient."""
+
+
+@runtime_checkable  # to tell whether a checkpoint holds one
+class TokenEncoder(Protocol):
+    """One vector of `width` numbers at every place of a `grid` (rows, columns)."""
+
+    grid: tuple[int, int]
+    width: int
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Pixels (b, c, y, x) to tokens (b, rows * columns, width), row by row."""
+        ...
 
 
 def cosine_loss(projected: Features, target: Features) -> tuple[Float[Tensor, " b"], Info]:
@@ -80,3 +100,42 @@ class HalfLife:
     def __call__(self, k: int) -> float:
         """The weight k steps after the start."""
         return self.start if self.steps is None else self.start * math.pow(2.0, -k / self.steps)
+
+
+def centred(encoder: TokenEncoder, samples: Iterable[Tensor]) -> Targets:
+    """The encoder's tokens without their mean over some samples at each place.
+
+    Without that most of a token is what all samples share at its place, and a projector that ignores its
+    input already agrees with it. [REPA] leaves the mean in.
+
+    Args:
+        encoder: Where the samples are.
+        samples: In batches, of what targets will be asked for.
+
+    Raises:
+        ValueError: Tokens that are not finite, or the same for all samples.
+    """
+    with torch.no_grad():
+        tokens = torch.cat([encoder.tokens(batch).float() for batch in samples])
+    mean = tokens.mean(0)
+    if not bool(tokens.isfinite().all()) or not bool((tokens - mean).abs().max() > 0):
+        raise ValueError(f"{type(encoder).__name__} says the same of all images, or what is not finite")
+
+    def targets(batch: Tensor) -> Tensor:
+        # no_grad, not inference mode: the loss keeps these for its backward pass
+        with torch.no_grad():
+            return encoder.tokens(batch).float() - mean
+
+    return targets
+
+
+def pooled(tokens: Features, grid: tuple[int, int], onto: tuple[int, int]) -> Float[Tensor, "b m d"]:
+    """Tokens of one grid for the places of another over the same picture: means over what each place covers.
+
+    Args:
+        tokens: Row by row of `grid`.
+        grid, onto: (rows, columns) before and after; the same one changes nothing.
+    """
+    if grid == onto:
+        return tokens
+    return F.adaptive_avg_pool2d(tokens.transpose(1, 2).unflatten(2, grid), onto).flatten(2).transpose(1, 2)

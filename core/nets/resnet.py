@@ -2,22 +2,19 @@
 
     stem    Conv 7 / 2, GN, ReLU, 3 x 3 maximum / 2          or, for small pictures, Conv 3, GN, ReLU
     stage   `blocks` of   x <- ReLU(skip x + GN Conv ReLU GN Conv x),   from the second stage on halved
-    out     (E_p[x], E_p[y]) of each of K planes, p the softmax over places of 1 x 1 Conv
+    out     keypoints of the planes
 
-Group normalization does not mix samples, so a running mean is not needed and EMA weights act as they are;
-keypoints keep where things are, which a mean over places would lose ([DP] sec. 3.2). Four stages of two
-blocks, from 64 planes on, are ResNet-18 [R].
-References: [R] He et al. 2015, arXiv 1512.03385; Wu and He 2018 (GN), arXiv 1803.08494; [S] Levine et al.
-2015 (keypoints), arXiv 1504.00702; [DP] Chi et al. 2023, arXiv 2303.04137.
+Group normalization does not mix samples, so a running mean is not needed and EMA weights act as they are.
+Four stages of two blocks, from 64 planes on, are ResNet-18 [R].
+References: [R] He et al. 2015, arXiv 1512.03385; Wu and He 2018 (GN), arXiv 1803.08494.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from stillhand.core.nets.keypoints import KeypointNet, Planes
 from stillhand.core.nets.mlp import check_sizes
-
-Planes = Float[Tensor, "b c y x"]
 
 
 class Block(nn.Module):
@@ -52,29 +49,7 @@ class Block(nn.Module):
         return out
 
 
-class SpatialSoftmax(nn.Module):
-    """Where on the picture each of K features is seen, [S] Sec. 5.1: coordinates in -1..1, x then y.
-
-    Args:
-        channels: Planes in.
-        points: K.
-    """
-
-    def __init__(self, channels: int, points: int) -> None:
-        super().__init__()
-        self.maps = nn.Conv2d(channels, points, 1)
-
-    def forward(self, planes: Planes) -> Float[Tensor, "b k 2"]:
-        """The mean place of every map's softmax."""
-        share = self.maps(planes).float().flatten(2).softmax(-1)
-        height, width = planes.shape[2:]
-        y, x = (torch.linspace(-1, 1, side, device=planes.device) for side in (height, width))
-        places = torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=-1)
-        points: Tensor = share @ places
-        return points
-
-
-class ResNet(nn.Module):
+class ResNet(KeypointNet):
     """A picture to 2 K coordinates.
 
     Args:
@@ -101,7 +76,6 @@ class ResNet(nn.Module):
         small: bool = False,
         groups: int = 16,
     ) -> None:
-        super().__init__()
         check_sizes(planes, *size, *channels, blocks, points, groups)
         if not channels or any(c % groups for c in channels):
             raise ValueError(
@@ -117,16 +91,7 @@ class ResNet(nn.Module):
                 Block(before if not block else after, after, stride, groups)
                 for block, stride in enumerate(strides)
             ]
-        self.layers = nn.Sequential(*layers)
-        self.keypoints = SpatialSoftmax(channels[-1], points)
-        self.width = 2 * points
-
-    def forward(self, x: Planes) -> Float[Tensor, "b w"]:
-        """Args: x (b, planes, y, x). Returns: x and y of every keypoint, (b, width)."""
-        # Planes one after the other: with channels last, oneDNN's gradient of a strided 1 x 1 convolution of
-        # fewer than 16 planes writes beyond its memory (oneDNN issue 6035).
-        points: Tensor = self.keypoints(self.layers(x.contiguous()))
-        return points.flatten(1)
+        super().__init__(nn.Sequential(*layers), channels[-1], points)
 
 
 def _stem(planes: int, channels: int, small: bool, groups: int) -> nn.Module:

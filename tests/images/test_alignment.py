@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stillhand.core.handover import hand_over
 from stillhand.core.losses.alignment import HalfLife, contrast_loss, cosine_loss
 from stillhand.core.nets.dit import DiT
 from stillhand.core.nets.projector import Projector
 from stillhand.core.settings import Settings
-from stillhand.core.training import TrainState, derived_seed, optimize
+from stillhand.core.training import PartState, TrainState, derived_seed, optimize
 from stillhand.datasets.pixels import ImageBatch
-from stillhand.images import alignment
-from stillhand.images.alignment import Aligned, AlignedState, Alignment, FirstLayers
+from stillhand.images.alignment import Aligned, Alignment, FirstLayers
 
 NET = partial(DiT, patch=2, width=16, layers=3, heads=2)
 SETTINGS = Settings(steps=12, learning_rate=3e-3, warmup_steps=2, ema_decay=0.9)
@@ -110,7 +110,7 @@ def test_the_hand_over_loads_what_was_warmed_and_leaves_the_rest(halves: Any) ->
     warm, phase = awake(first_layers(halves)), aligned(halves)
     warm.denoiser.sigma_data.fill_(0.37)
     fresh = copy.deepcopy(phase.model.denoiser.state_dict())
-    count = alignment.hand_over(warm, phase.model.denoiser)
+    count = hand_over(warm.denoiser.state_dict(), phase.model.denoiser)
     given, own = warm.denoiser.state_dict(), phase.model.denoiser.state_dict()
     assert count == len(given) < len(own)
     for name, value in own.items():
@@ -119,27 +119,10 @@ def test_the_hand_over_loads_what_was_warmed_and_leaves_the_rest(halves: Any) ->
     cond = warm.condition(torch.tensor([0, 1, 0]))
     ask = (x, sigma, cond, 2)
     assert torch.equal(phase.model.denoiser.hidden(*ask), warm.denoiser.hidden(*ask))
-    state = AlignedState(phase, SETTINGS)
+    state = PartState(phase, "model", SETTINGS)
     assert state.step == 0 and not state.whole.learner.optimizer.state
     for name, value in state.average.state_dict().items():
         assert torch.equal(value, phase.model.state_dict()[name]), name
-
-
-@pytest.mark.parametrize(
-    ("net", "says"),
-    [
-        (partial(NET, width=24), r"position of \(4, 24\), this network's is \(4, 16\)"),
-        (partial(NET, layers=5), r"blocks\.3.*this network's is absent"),
-    ],
-)
-def test_a_hand_over_that_does_not_fit_loads_nothing(halves: Any, net: Any, says: str) -> None:
-    phase = aligned(halves)
-    before = copy.deepcopy(phase.model.denoiser.state_dict())
-    with pytest.raises(ValueError, match=says):
-        alignment.hand_over(
-            first_layers(halves, net=net, depth=min(4, net.keywords["layers"])), phase.model.denoiser
-        )
-    assert all(torch.equal(value, before[name]) for name, value in phase.model.denoiser.state_dict().items())
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.7])
@@ -158,7 +141,7 @@ def test_the_loss_is_the_plain_one_and_the_weighted_alignment(halves: Any, weigh
 def test_without_weight_the_network_is_trained_as_alone(halves: Any) -> None:
     phase, alone = aligned(halves, HalfLife(0.0)), halves.diffusion(net=NET)
     alone.fit(halves.images(), seed=0)
-    one, other = AlignedState(phase, SETTINGS), TrainState(alone, SETTINGS)
+    one, other = PartState(phase, "model", SETTINGS), TrainState(alone, SETTINGS)
     trained(one, one.whole, lambda k: phase.loss(halves.batch(16, k), k, rng(k)))
     trained(other, other, lambda k: alone.loss(halves.batch(16, k), rng(k)))
     # not to the bit: the gradient's norm is summed over more parameters
@@ -184,13 +167,13 @@ def test_a_killed_phase_two_continues_to_the_bit_and_exports_the_model_alone(hal
     ends = []
     for cut in (None, 5):
         phase = aligned(halves, HalfLife(1.0, 4.0))
-        state = AlignedState(phase, SETTINGS)
+        state = PartState(phase, "model", SETTINGS)
         if cut is not None:
             trained(state, state.whole, lambda k, p=phase: p.loss(halves.batch(16, k), k, rng(k)), cut)
             saved = {key: value.clone() for key, value in state.tensors().items()}
             average = {key: value.clone() for key, value in state.average.state_dict().items()}
             phase = aligned(halves, HalfLife(1.0, 4.0))
-            state = AlignedState(phase, SETTINGS)
+            state = PartState(phase, "model", SETTINGS)
             state.restore(saved, average, cut)
         trained(state, state.whole, lambda k, p=phase: p.loss(halves.batch(16, k), k, rng(k)))
         ends.append(state)

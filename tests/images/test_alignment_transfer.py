@@ -12,12 +12,13 @@ from torch import Tensor
 
 from stillhand.core.diffusion.samplers import Sampling, euler
 from stillhand.core.diffusion.schedule import LogNormal
+from stillhand.core.handover import hand_over
 from stillhand.core.losses.alignment import cosine_loss
 from stillhand.core.nets.dit import DiT
 from stillhand.core.settings import Settings
 from stillhand.core.training import TrainState, derived_seed, optimize
 from stillhand.datasets.pixels import ImageLoader, Images, ImageSpec, images
-from stillhand.images.alignment import FirstLayers, hand_over
+from stillhand.images.alignment import FirstLayers
 from stillhand.images.teacher import ImageDiffusion
 
 FACTORS, SPEC = 8, ImageSpec("factors", 1, 4, 4, 2, 255)
@@ -64,7 +65,7 @@ def steps_to_goal(data: Images, warm: FirstLayers | None, most: int) -> int:
     model = ImageDiffusion(spec=SPEC, net=NET, levels=LEVELS, sampling=SAMPLING)
     model.fit(data, seed=0)
     if warm is not None:
-        hand_over(warm, model.denoiser)
+        hand_over(warm.denoiser.state_dict(), model.denoiser)
     settings = Settings(steps=most, learning_rate=5e-4, warmup_steps=10, ema_decay=0.9, anneals=False)
     loader, test = ImageLoader(data, ROWS, seed=0), ImageLoader(data, 400, seed=9).batch(0)
     state = TrainState(model, settings)

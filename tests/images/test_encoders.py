@@ -10,9 +10,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from stillhand.core.losses.alignment import TokenEncoder
 from stillhand.datasets.pixels import ImageSpec
 from stillhand.images import encoders
-from stillhand.images.encoders import TimmEncoder, TokenEncoder, centred_targets, timm_encoder
+from stillhand.images.encoders import TimmEncoder, centred_targets, timm_encoder
 
 CPU = torch.device("cpu")
 

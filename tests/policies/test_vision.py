@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillhand.core.nets.resnet import ResNet
+from stillhand.core.nets.vit import ViT
 from stillhand.datasets.schema import Batch, Camera, Spec
 from stillhand.policies.encoders import StateEncoder
 from stillhand.policies.vision import Augmentation, VisualEncoder
@@ -57,6 +58,12 @@ def test_keypoints_get_fourier_features() -> None:
     assert rich.width == 6 + 5 * 12
     one, other = (made(seen.observation, seen.frames) for made in (plain, rich))
     assert torch.equal(other[..., 6:12], one[..., 6:12])  # the keypoints themselves, then sines and cosines
+
+
+def test_a_transformer_may_look_as_well() -> None:
+    look = partial(ViT, patch=4, width=8, layers=1, heads=2, points=3)
+    made, seen = encoder(look=look), batch(2)
+    assert made(seen.observation, seen.frames).shape == (2, 2, 6 + 6 + 6)
 
 
 def test_numbers_may_be_left_out_altogether() -> None:

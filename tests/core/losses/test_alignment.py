@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhand.core.losses.alignment import HalfLife, contrast_loss, cosine_loss
+from stillhand.core.losses.alignment import HalfLife, contrast_loss, cosine_loss, pooled
 
 
 def features(b: int = 4, n: int = 3, d: int = 8, seed: int = 0) -> torch.Tensor:
@@ -57,6 +57,14 @@ def test_a_batchs_order_does_not_matter(temperature: float, seed: int) -> None:
     order = torch.randperm(4, generator=torch.Generator().manual_seed(seed))
     straight = contrast_loss(hidden, target, temperature)[0]
     torch.testing.assert_close(contrast_loss(hidden[order], target[order], temperature)[0], straight[order])
+
+
+def test_tokens_of_another_grid_are_means_over_what_a_place_covers() -> None:
+    places = torch.arange(24.0).view(1, 24, 1)  # 4 rows of 6
+    assert torch.equal(pooled(places, (4, 6), (4, 6)), places)
+    coarse = pooled(places, (4, 6), (2, 3))[0, :, 0]
+    assert coarse.tolist() == [3.5, 5.5, 7.5, 15.5, 17.5, 19.5]
+    assert pooled(coarse[None, :, None], (2, 3), (4, 3))[0, :6, 0].tolist() == [3.5, 5.5, 7.5] * 2
 
 
 def test_the_weight_halves() -> None:

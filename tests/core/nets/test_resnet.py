@@ -1,11 +1,9 @@
-"""ResNet with keypoints: ResNet-18's size, where a spot is seen, and samples that do not mix."""
+"""ResNet with keypoints: ResNet-18's size, and samples that do not mix."""
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from stillhand.core.nets.resnet import ResNet, SpatialSoftmax
+from stillhand.core.nets.resnet import ResNet
 
 
 def test_four_stages_of_two_blocks_are_resnet_18() -> None:
@@ -14,21 +12,6 @@ def test_four_stages_of_two_blocks_are_resnet_18() -> None:
     own = sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in net.keypoints.parameters())
     assert own == 11_689_512 - 513_000
     assert net(torch.zeros(2, 3, 84, 84)).shape == (2, 64) and net.width == 64
-
-
-@given(st.integers(0, 6), st.integers(0, 4))
-@settings(max_examples=20, deadline=None)
-def test_a_keypoint_is_where_the_spot_is(row: int, column: int) -> None:
-    layer = SpatialSoftmax(1, 1)
-    torch.nn.init.constant_(layer.maps.weight, 1.0)
-    spot = torch.zeros(1, 1, 7, 5)
-    spot[0, 0, row, column] = 100.0
-    expected = torch.tensor([column / 2 - 1, row / 3 - 1])
-    torch.testing.assert_close(layer(spot)[0, 0], expected)
-
-
-def test_a_flat_map_is_seen_in_the_middle() -> None:
-    torch.testing.assert_close(SpatialSoftmax(3, 4)(torch.ones(2, 3, 6, 8)), torch.zeros(2, 4, 2))
 
 
 def test_a_picture_does_not_depend_on_those_beside_it() -> None:
