@@ -4,6 +4,8 @@ Every task is recorded once, every run of `train` and `distill` trained for ever
 on one ledger; before these the runs of `encoder` and `warmup`, where a table has them, and with `equal` all
 trainings of a task spend the same compute. What costs more than it tells may be trained with the first seed
 alone: `often` then lists what is repeated. Writes docs/benchmarks/NAME.json and .md, and a picture per task.
+With `only=[square]` a table of several tasks makes these alone and keeps what it says of the others: a table
+of many hours, task by task.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +18,20 @@ from stillhand.report.results import Run, load_run
 from stillhand.report.summary import summarize_run
 from stillhand.report.table import Row, markdown, rows_of
 from stillhand.scripts.equal_compute import planned, said, spent
-from stillhand.scripts.published import commits_of, made_here, publish, uncommitted
+from stillhand.scripts.published import (
+    commands_of,
+    commits_of,
+    earlier,
+    joined,
+    made_here,
+    publish,
+    uncommitted,
+)
 from stillhand.scripts.recordings import check_recorded, described, recording
 
 Command = list[str]
 RunAll = Callable[[Sequence[Command], int], None]
+Part = tuple[dict[str, Any], Path, str]
 STAGES = {"encoder": "train", "warmup": "train", "train": "train", "distill": "distill"}  # in this order
 
 
@@ -34,7 +45,8 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
         out: Path of the results without suffix.
     """
     table, rows, shown, plans = settings["table"], list[Row](), dict[str, Any](), dict[str, Any]()
-    for part, folder, suffix in parts(table, root):
+    before = earlier(out) if settings["only"] else {}
+    for part, folder, suffix in chosen(parts(table, root), settings["only"] or []):
         data = _recorded(part, folder, settings["data"], run_all)
         shown[part["name"]] = described(data)
         plan = _trained(part, folder, data, settings, run_all)
@@ -43,11 +55,25 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
         rows += [{"task": part["name"], **row} for row in found] if "tasks" in table else found
         if drawing is not None:
             out.with_name(f"{out.name}{suffix}.svg").write_bytes(drawing)
-    about = made_here(rows, demonstrations=shown, **({"compute": plans} if plans else {}))
-    publish(out, about, markdown(table["title"], rows, notes(table, about)))
+    compute = {"compute": {**before.get("compute", {}), **plans}} if plans else {}
+    made = made_here(rows, demonstrations=shown, **compute)
+    about = joined(before, made, [*table.get("tasks", ())])
+    publish(out, about, markdown(table["title"], about["rows"], notes(table, about)))
 
 
-def parts(table: dict[str, Any], root: Path) -> list[tuple[dict[str, Any], Path, str]]:
+def chosen(every: Sequence[Part], only: Sequence[str]) -> list[Part]:
+    """The tasks to make, all of them where `only` names none.
+
+    Raises:
+        ValueError: `only` names a task that the table has not.
+    """
+    names = [part["name"] for part, _, _ in every]
+    if unknown := [name for name in only if name not in names]:
+        raise ValueError(f"only={[*only]}: the table has {', '.join(names)}, not {', '.join(unknown)}")
+    return [part for part in every if not only or part[0]["name"] in only]
+
+
+def parts(table: dict[str, Any], root: Path) -> list[Part]:
     """The table of every task or condition, the folder of its runs, and what its files' names end in."""
     if "tasks" not in table:
         return [({**table, "name": table["task"]}, root, "")]
@@ -165,8 +191,8 @@ def picture(run: Run, demonstrations: Demonstrations, names: Sequence[str]) -> b
 def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
     """What a reader must know of the numbers."""
     return [
-        f"{_seeds(table)}; {commits_of(about)}; {about['device']}, "
-        "one thread. Made by `" + about["command"] + "`.",
+        f"{_seeds(table, about['rows'])}; {commits_of(about)}; {about['device']}, "
+        f"one thread. Made by {commands_of(about)}.",
         "",
         *uncommitted(about),
         f"Demonstrations: {_demonstrated(about['demonstrations'])}.",
@@ -199,10 +225,11 @@ def _demonstrated(found: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(words.format(task, **data) for task, data in found.items())
 
 
-def _seeds(table: Mapping[str, Any]) -> str:
+def _seeds(table: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Training seeds, of every task where there are several, and what has only the first."""
     if "tasks" not in table:
         return f"Training seeds {', '.join(map(str, table['seeds']))}"
-    of = "; ".join(f"{task} {', '.join(map(str, own['seeds']))}" for task, own in table["tasks"].items())
+    seeds = {row["task"]: row["seeds"] for row in rows if row["name"] == table["reference"]}
+    of = "; ".join(f"{task} {', '.join(map(str, own))}" for task, own in seeds.items())
     often = f" ({', '.join(table['often']['controllers'])}; the others the first)" if "often" in table else ""
     return f"Training seeds: {of}{often}"

@@ -1,6 +1,8 @@
 """What published tables share: seeds that differ, the origin of the numbers, and how they are written.
 
 about   {device, commit, versions, command, ..., rows}; a row says itself which commit made it
+
+A table of several tasks also has `demonstrations` and `commands`, by task.
 """
 
 import json
@@ -23,6 +25,59 @@ def made_here(rows: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
     """A table's rows, and which machine, code and command made them."""
     here = {"device": device(), "commit": commit(), "versions": versions(), "command": " ".join(sys.argv)}
     return {**here, **more, "rows": rows}
+
+
+def earlier(out: Path) -> dict[str, Any]:
+    """What OUT.json says of a table that is made task by task; nothing without the file.
+
+    Raises:
+        ValueError: The file is no table of tasks.
+    """
+    path = out.with_suffix(".json")
+    if not path.exists():
+        return {}
+    try:
+        about = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(about, dict) or not all(key in about for key in ("rows", "demonstrations", "command")):
+        raise ValueError(f"{path} is no table of tasks: expected rows, demonstrations and command")
+    return about
+
+
+def joined(before: Mapping[str, Any], made: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
+    """A table as made now, with the tasks of an earlier one that are not made anew.
+
+    Args:
+        before: The earlier one, see `earlier`.
+        made: The new one, see `made_here`.
+        tasks: Their order; others of the earlier table come last. Empty for a table of one task.
+    """
+    if not tasks:
+        return {**made}
+    now = dict.fromkeys(made["demonstrations"], made["command"])
+    then = dict.fromkeys(before.get("demonstrations", ()), before.get("command"))
+    commands = {**then, **before.get("commands", {}), **now}
+    order = [task for task in dict.fromkeys([*tasks, *commands]) if task in commands]
+    rows = {
+        task: [r for r in (made if task in now else before)["rows"] if r["task"] == task] for task in order
+    }
+    shown = {**before.get("demonstrations", {}), **made["demonstrations"]}
+    return {
+        **made,
+        "demonstrations": {task: shown[task] for task in order},
+        "commands": {task: commands[task] for task in order},
+        "rows": [row for task in order for row in rows[task]],
+    }
+
+
+def commands_of(about: Mapping[str, Any]) -> str:
+    """The command of a table, or which one made which tasks."""
+    by_task = about.get("commands", {})
+    found = {made: [task for task in by_task if by_task[task] == made] for made in by_task.values()}
+    if len(found) < 2:
+        return f"`{about['command']}`"
+    return "; ".join(f"`{made}` ({', '.join(tasks)})" for made, tasks in found.items())
 
 
 def publish(out: Path, about: Mapping[str, Any], text: str) -> None:

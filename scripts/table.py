@@ -31,6 +31,7 @@ class TableConfig:
         processes: Trainings at a time, one thread each.
         overrides: Further overrides of every training, for a quick look.
         rollout_overrides: Further overrides of every rollout or generation.
+        only: Some tasks of a table of several; what it says of the others stays.
         data: A table of controllers takes these demonstrations instead of recording its own.
         teacher: A table of images takes this checkpoint instead of training its teacher.
     """
@@ -41,6 +42,7 @@ class TableConfig:
     processes: int = 2
     overrides: list[str] | None = None
     rollout_overrides: list[str] | None = None
+    only: list[str] | None = None
     data: str | None = None
     teacher: str | None = None
 

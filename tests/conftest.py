@@ -1,10 +1,12 @@
 """One thread, a headless renderer (set before torch and mujoco load), a tiny store, and stages in-process."""
 
 import contextlib
+import copy
+import fcntl
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +18,9 @@ os.environ["TQDM_DISABLE"] = "1"  # what a stage says on stderr is then its mess
 
 import pytest
 import torch
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.hydra import Hydra
+from hydra.plugins.config_source import ConfigResult
 
 from stillhand.scripts.main import module_of
 
@@ -26,6 +31,30 @@ def pytest_configure(config: pytest.Config) -> None:
     """Shape checking reads the hints of Hydra's DictConfig, and beartype dislikes how they are spelled."""
     category = "beartype.roar.BeartypeDecorHintPep585DeprecationWarning"
     config.addinivalue_line("filterwarnings", f"ignore::{category}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_hydra() -> Iterator[None]:
+    """Hydra reads its files once instead of for every configuration, which took minutes of the suite.
+
+    And a stage's configuration is not composed twice: first only to learn Hydra's mode, which no stage sets.
+    """
+    load, kept = ConfigRepository.load_config, dict[tuple[str, ...], ConfigResult]()
+
+    def load_once(self: ConfigRepository, config_path: str) -> ConfigResult | None:
+        key = (config_path, *(source.path for source in self.sources))
+        if key not in kept:
+            found = load(self, config_path)
+            if found is None or not found.path.startswith("pkg://"):  # a schema may be registered later
+                return found
+            kept[key] = found
+        return copy.deepcopy(kept[key])
+
+    with (
+        mock.patch.object(ConfigRepository, "load_config", load_once),
+        mock.patch.object(Hydra, "get_mode", return_value=None),
+    ):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -73,12 +102,34 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
 
 
 @pytest.fixture(scope="session")
-def tiny_store(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Outcome]) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A folder that is made by the first of pytest's workers to ask for it; the others wait and share it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def give(name: str, make: Callable[[Path], object]) -> Path:
+        with (shared / f"{name}.lock").open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.seek(0)
+            if made := lock.read():
+                return Path(made)
+            folder = tmp_path_factory.mktemp(name)
+            make(folder)
+            lock.write(str(folder))
+            return folder
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def tiny_store(made_once: Callable[..., Path], stage: Callable[..., Outcome]) -> Path:
     """24 recorded episodes of `avoiding`, one per mode. Read only."""
-    path = tmp_path_factory.mktemp("store") / "demonstrations.zarr"
-    done = stage("collect", f"data={path}", "episodes=24", "seed=5")
-    assert done.code == 0, done.err
-    return path
+
+    def record(folder: Path) -> None:
+        done = stage("collect", f"data={folder / 'demonstrations.zarr'}", "episodes=24", "seed=5")
+        assert done.code == 0, done.err
+
+    return made_once("store", record) / "demonstrations.zarr"
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
-"""Damages files at random and reads them: `fuzz.py FORMAT COUNT SEED FOLDER`; one JSON object as the result.
+"""Damages files at random and reads them: `fuzz.py FORMAT,... COUNT SEED FOLDER`; one JSON object per format.
 
 Bytes are flipped, zeroed, repeated or cut off anywhere in any file of the set. Every reading must end in an
 import or in a ValueError; anything else is counted by its name and the first one is kept. Run as a process of
 its own, so that a crash of a C library is seen; a file that takes more CPU time than `LIMIT_S` ends it with a
-traceback, also inside a C library. FOLDER/now then says seed and number, and FOLDER/damaged is that file.
+traceback, also inside a C library. FOLDER/now then says format, seed and number, and the file is in
+FOLDER/FORMAT/damaged.
 """
 
 import faulthandler
@@ -62,25 +63,32 @@ def attempt(name: str, whole: Path, folder: Path, rng: Random) -> str:
         shutil.rmtree(copy) if copy.is_dir() else copy.unlink()
 
 
-def main(name: str, count: int, seed: int, folder: Path) -> None:
-    whole = folder / "whole"
+def fuzz(name: str, count: int, seed: int, folder: Path) -> bool:
+    """Read `count` damaged files of a format; true if every reading ended as it should."""
+    own = folder / name
+    own.mkdir()
+    whole = own / "whole"
     WRITERS[name][1](whole)
-    faulthandler.register(signal.SIGPROF, chain=True)  # the traceback, then the signal's own: the end
     ends: Counter[str] = Counter()
     first = ""
     for number in range(count):
-        (folder / "now").write_text(f"{seed} {number}")  # what a crash leaves behind
+        (folder / "now").write_text(f"{name} {seed} {number}")  # what a crash leaves behind
         signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
         try:
-            ends[attempt(name, whole, folder, Random(f"{seed} {number}"))] += 1
+            ends[attempt(name, whole, own, Random(f"{seed} {number}"))] += 1
         except Exception as error:
             ends[type(error).__name__] += 1
             first = first or f"number {number}: {traceback.format_exc()}"
     signal.setitimer(signal.ITIMER_PROF, 0)
-    print(json.dumps({"ends": ends, "first": first}))
-    if set(ends) - {"imported", "refused"}:
-        raise SystemExit(1)
+    print(json.dumps({"name": name, "ends": ends, "first": first}), flush=True)
+    return not set(ends) - {"imported", "refused"}
+
+
+def main(names: list[str], count: int, seed: int, folder: Path) -> None:
+    faulthandler.register(signal.SIGPROF, chain=True)  # the traceback, then the signal's own: the end
+    ends = [fuzz(name, count, seed, folder) for name in names]
+    raise SystemExit(0 if all(ends) else 1)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    main(sys.argv[1].split(","), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

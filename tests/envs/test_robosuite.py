@@ -1,5 +1,6 @@
 """robosuite behind the project's protocol: what is seen, what is repeatable, when an episode ends."""
 
+import functools
 import hashlib
 import importlib.util
 import logging
@@ -26,6 +27,12 @@ def lift() -> Robosuite:
     return Robosuite("Lift", horizon=40)
 
 
+@functools.cache
+def built(task: str) -> Robosuite:
+    """One simulator per task, which takes a second to build."""
+    return Robosuite(task)
+
+
 def play(env: Robosuite, seed: int, steps: int = STEPS) -> np.ndarray:
     """Observations (steps + 1, o) under random actions of the seed's own."""
     rng = np.random.default_rng(seed)
@@ -44,7 +51,7 @@ def digest(seen: np.ndarray) -> str:
 @needs
 @pytest.mark.parametrize("task", OBJECTS)
 def test_an_episode_is_its_seeds_alone_whatever_was_played_before(task: str) -> None:
-    env = Robosuite(task)
+    env = built(task)
     assert isinstance(env, PositionEnv) and env.capacity == 1
     assert (env.spec.observation_dim, env.spec.action_dim, env.spec.control_hz) == (WIDTHS[task], 7, 20.0)
     assert env.modes == MODES.get(task, 1)
@@ -79,7 +86,7 @@ def test_another_process_plays_the_same_bits(lift: Robosuite) -> None:
 @needs
 @pytest.mark.parametrize("task", ["Stack", "Door"])
 def test_observation_is_robosuites_own(task: str) -> None:
-    env = Robosuite(task)
+    env = built(task)
     env.reset([1])
     seen = env.step(np.full((1, 7), 0.5)).observation[0]
     raw: Any = env._simulator._get_observations(force_update=True)

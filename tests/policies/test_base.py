@@ -1,5 +1,6 @@
 """What every policy promises, whatever its method."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -54,6 +55,16 @@ def test_windows_of_another_shape_are_refused(policy: ChunkPolicy, toy: Any, sha
     with pytest.raises(ValueError, match=r"takes \(5, 2, 3\)") as caught:
         policy.act(np.zeros(shape, dtype=np.float32), toy.rngs())
     assert str(shape) in str(caught.value)
+
+
+def test_measuring_demonstrations_reads_no_frames(policy: ChunkPolicy, toy: Any) -> None:
+    """Windows of frames would not fit: one batch of these would be 80 GiB."""
+    plain = toy.demonstrations(policy.border.spec)
+    frames = np.broadcast_to(np.uint8(7), (plain.steps, 20_000, 20_000, 3))
+    policy.fit(plain, 0)
+    measured = {name: value.clone() for name, value in policy.state_dict().items()}
+    policy.fit(replace(plain, frames={"top": frames}), 0)
+    assert all(torch.equal(value, measured[name]) for name, value in policy.state_dict().items())
 
 
 def test_demonstrations_of_another_task_are_refused(policy: ChunkPolicy, toy: Any) -> None:

@@ -1,14 +1,16 @@
 """Trained folders to break, small settings that make a stage take a second, and a stage that must refuse."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+
+from stillhand.scripts.main import module_of
 
 HYDRA_HINT = "Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace."
 
@@ -30,10 +32,8 @@ def small() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any], tiny_store: Path) -> Path:
+def trained(made_once: Callable[..., Path], stage: Callable[..., Any], tiny_store: Path) -> Path:
     """A run's folder with every method trained for 20 steps. Read only."""
-    run = tmp_path_factory.mktemp("trained")
-    common = (f"data={tiny_store}", f"run={run}", *SMALL)
     vdd = ("method=vdd", "distillation.warmup_steps=10", "training.restarts=[10]")
     trainings = [
         *(("train", f"method={method}") for method in ("diffusion", "regression", "mip", "em")),
@@ -42,10 +42,36 @@ def trained(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any],
         ("distill", *vdd),
         *(("distill", f"method={method}") for method in ("sid", "smd", "dmd", "onedp_d", "cd")),
     ]
-    for words in trainings:
-        done = stage(*words, *common)
-        assert done.code == 0, done.err
-    return run
+
+    def train(run: Path) -> None:
+        for words in trainings:
+            done = stage(*words, f"data={tiny_store}", f"run={run}", *SMALL)
+            assert done.code == 0, done.err
+
+    return made_once("trained", train)
+
+
+@pytest.fixture(scope="session")
+def run_here(stage: Callable[..., Any]) -> Callable[[], AbstractContextManager[None]]:
+    """Stages that a table starts meanwhile run in this process; starting one of its own takes seconds."""
+
+    def run_all(commands: Sequence[Sequence[str]], processes: int) -> None:
+        """Hydra runs for the table already, and must run again afterwards."""
+        shared = GlobalHydra.instance()
+        own = shared.hydra
+        for words in commands:
+            shared.clear()
+            done = stage(*words)
+            assert done.code == 0, done.err
+        shared.clear()  # also where there was nothing to run
+        shared.initialize(own)
+
+    @contextmanager
+    def running() -> Iterator[None]:
+        with mock.patch.object(module_of("table"), "run_all", run_all):
+            yield
+
+    return running
 
 
 @pytest.fixture
@@ -77,31 +103,3 @@ def refused(
         assert not done.out
 
     return check
-
-
-@pytest.fixture(scope="session")
-def table_here(stage: Callable[..., Any]) -> Callable[..., None]:
-    """Run `stillhand table`, its stages in this process too: `table_here(action_table, "table=...")`."""
-
-    def run_all(commands: Sequence[Sequence[str]], processes: int) -> None:
-        """Where Hydra runs for the table already and must run again afterwards."""
-        shared = GlobalHydra.instance()
-        own = shared.hydra
-        for words in commands:
-            shared.clear()
-            done = stage(*words)
-            assert done.code == 0, done.err
-        shared.clear()
-        shared.initialize(own)
-
-    def run(kind: ModuleType, *words: str) -> None:
-        write = kind.write
-
-        def with_stages(settings: dict[str, Any], _: object, root: Path, out: Path) -> None:
-            write(settings, run_all, root, out)
-
-        with mock.patch.object(kind, "write", with_stages):
-            done = stage("table", *words)
-        assert done.code == 0, done.err
-
-    return run

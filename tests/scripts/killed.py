@@ -1,7 +1,10 @@
-"""Trains in forked children and kills them: `killed.py STAGE KILLS SEED RUN UNINTERRUPTED key=value ...`.
+"""Trains in forked children and kills them; every line of the input is a job.
+
+    {"name": "teacher", "stage": "train", "kills": 6, "seed": 4, "folder": "/a/b", "overrides": ["key=value"]}
 
 Forking spares every attempt the import of torch. This process neither computes nor reads a store,
-so a child has all threads it needs. Prints one JSON object per attempt on RUN, then trains UNINTERRUPTED.
+so a child has all threads it needs. Prints one JSON object per attempt on FOLDER/killed, trains on until that
+run is whole, then trains FOLDER/whole without a kill.
 """
 
 import json
@@ -74,16 +77,21 @@ def tell(attempt: dict[str, object]) -> None:
     print(json.dumps(attempt), flush=True)
 
 
-def main() -> None:
-    stage, kills, seed, run, whole = sys.argv[1], *map(int, sys.argv[2:4]), *map(Path, sys.argv[4:6])
-    overrides = sys.argv[6:]
+def play(name: str, stage: str, kills: int, seed: int, folder: str, overrides: list[str]) -> None:
+    """One job."""
+    run, whole = Path(folder) / "killed", Path(folder) / "whole"
     rng = random.Random(seed)
     for _ in range(kills):
         killed = kill_somewhere(start(stage, run, overrides), run, rng)
-        tell({"killed": killed, **state_of(run)})
+        tell({"name": name, "killed": killed, **state_of(run)})
     for out in (run, whole):
         _, status = os.waitpid(start(stage, out, overrides), 0)
-        tell({"killed": False, "exit": os.waitstatus_to_exitcode(status), **state_of(out)})
+        tell({"name": name, "killed": False, "exit": os.waitstatus_to_exitcode(status), **state_of(out)})
+
+
+def main() -> None:
+    for job in [json.loads(line) for line in sys.stdin]:  # all of them before the first fork
+        play(**job)
 
 
 main()

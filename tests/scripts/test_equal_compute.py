@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stillhand.scripts import action_table, equal_compute
+from stillhand.scripts import equal_compute
 
 CHOICES = (
     "table=warmup_policies", "~table.tasks.of_25", "~table.tasks.of_100", "~table.tasks.of_200",
@@ -20,16 +20,20 @@ CHOICES = (
     "table.train.erw=['method=erw_frames','alignment.projector_width=8']",
     "overrides=['batch_size=8','training.warmup_steps=1','policy.encoder.look.layers=1',"
     "'policy.encoder.look.width=8','policy.net.width=32']",
-    "rollout_overrides=['only=[teacher-10,erw-10]','starts=1','rollouts=2','latency_calls=2',"
+    "rollout_overrides=['only=[teacher-10,erw-10]','starts=1','rollouts=2','latency_calls=2','action_horizon=8',"
     "'controllers.teacher-10.sampling.intervals=1','controllers.erw-10.sampling.intervals=1']",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, table_here: Callable[..., None]) -> Path:
+def home(
+    tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any], run_here: Callable[..., Any]
+) -> Path:
     """A folder after a table of a few steps."""
     folder = tmp_path_factory.mktemp("table")
-    table_here(action_table, *CHOICES, f"run={folder / 'runs'}", f"out={folder / 'docs/small'}")
+    with run_here():
+        done = stage("table", *CHOICES, f"run={folder / 'runs'}", f"out={folder / 'docs/small'}")
+    assert done.code == 0, done.err
     return folder
 
 

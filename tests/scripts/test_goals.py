@@ -21,7 +21,14 @@ TINY = (
     "training.steps=20",
     "training.warmup_steps=5",
 )
-PLAY = ("controllers=guidance_table", "only=[tokens,tokens-w3]", "starts=3", "rollouts=2", "latency_calls=2")
+PLAY = (
+    "controllers=guidance_table",
+    "only=[tokens,tokens-w3]",
+    "starts=3",
+    "rollouts=2",
+    "latency_calls=2",
+    "action_horizon=8",
+)
 
 
 @pytest.fixture(scope="module")

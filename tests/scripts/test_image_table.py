@@ -1,7 +1,7 @@
 """`stillhand table` of images: the commands it runs, its picture, its notes, and a small one from nothing."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -90,24 +90,14 @@ CHOICES = (
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any]) -> Path:
-    """A folder after a table of a teacher and one student, two steps each; its stages run in this process."""
+def home(
+    tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any], run_here: Callable[..., Any]
+) -> Path:
+    """A folder after a table of a teacher and one student, two steps each."""
     folder = tmp_path_factory.mktemp("table")
-
-    def run_all(commands: Sequence[Sequence[str]], processes: int) -> None:
-        for words in commands:
-            done = stage(*words)
-            assert done.code == 0, done.err
-
-    def write(settings: dict[str, Any], _: object, root: Path, out: Path) -> None:
-        passed.append((settings, root, out))
-
-    passed: list[tuple[dict[str, Any], Path, Path]] = []
-    with mock.patch.object(image_table, "write", write):
+    with run_here():
         done = stage("table", *CHOICES, f"run={folder / 'runs'}", f"out={folder / 'docs/small'}")
     assert done.code == 0, done.err
-    ((settings, root, out),) = passed
-    image_table.write(settings, run_all, root, out)
     return folder
 
 

@@ -22,6 +22,7 @@ SMALL = (
     "training.steps=12",
     "training.warmup_steps=3",
 )
+PLAY = ("starts=2", "rollouts=2", "latency_calls=3", "action_horizon=8")
 STUDENTS = {
     "vdd": ("model.head.experts=4", "distillation.warmup_steps=6", "policy.encoder.trained=false"),
     "sid": (),
@@ -40,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any]) ->
             ("distill", *where, f"method={name}", *SMALL, *own, f"teacher={home / 'diffusion'}")
             for name, own in STUDENTS.items()
         ),
-        ("rollout", where[1], "only=[teacher-10,vdd,sid]", "starts=2", "rollouts=2", "latency_calls=3"),
+        ("rollout", where[1], "only=[teacher-10,vdd,sid]", *PLAY),
     ):
         done = stage(words[0], *TASK, *words[1:])
         assert done.code == 0, done.err

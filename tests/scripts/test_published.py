@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stillhand.scripts.published import check_seeds, made_here, publish
+from stillhand.scripts.published import check_seeds, commands_of, earlier, joined, made_here, publish
 from stillhand.scripts.stage import commit, device, versions
 
 
@@ -29,3 +30,46 @@ def test_a_number_that_is_none_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         publish(tmp_path / "small", made_here([{"value": float("nan")}]), "")
     assert not [*tmp_path.iterdir()]
+
+
+def part(command: str, values: dict[str, int]) -> dict[str, Any]:
+    """A table as made by one command."""
+    rows = [{"task": task, "value": value} for task, value in values.items()]
+    return {
+        "commit": "new",
+        "command": command,
+        "demonstrations": dict.fromkeys(values, command),
+        "rows": rows,
+    }
+
+
+def test_a_table_made_task_by_task_keeps_what_it_said_of_the_others() -> None:
+    tasks = ["lift", "stack", "can"]
+    first = joined({}, part("one", {"lift": 1, "can": 2}), tasks)
+    about = joined(first, part("two", {"can": 3, "stack": 4}), tasks)
+    assert [(row["task"], row["value"]) for row in about["rows"]] == [("lift", 1), ("stack", 4), ("can", 3)]
+    assert [*about["demonstrations"].items()] == [("lift", "one"), ("stack", "two"), ("can", "two")]
+    assert commands_of(first) == "`one`"
+    assert commands_of(about) == "`one` (lift); `two` (stack, can)"
+    old = {
+        key: value for key, value in first.items() if key != "commands"
+    }  # as written before there was such a key
+    assert joined(old, part("two", {"can": 3, "stack": 4}), tasks) == about
+    assert [row["task"] for row in joined(first, part("three", {"stack": 5}), ["stack"])["rows"]] == [
+        "stack", "lift", "can",
+    ]  # fmt: skip
+
+
+def test_a_table_of_one_task_is_as_it_was_made() -> None:
+    assert joined({}, made := {"command": "one", "rows": [{"value": 1}]}, []) == made
+    assert commands_of(made) == "`one`"
+
+
+def test_what_is_no_table_of_tasks_is_not_added_to(tmp_path: Path) -> None:
+    assert earlier(tmp_path / "robots") == {}
+    (tmp_path / "robots.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"robots.json is no table of tasks: expected rows"):
+        earlier(tmp_path / "robots")
+    (tmp_path / "robots.json").write_text("{")
+    with pytest.raises(ValueError, match=r"robots.json is no JSON"):
+        earlier(tmp_path / "robots")

@@ -1,8 +1,7 @@
 """`stillhand table`: the commands it runs, and a small one from nothing."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def test_every_run_is_trained_once_per_seed() -> None:
 def test_tasks_have_folders_and_seeds_of_their_own_and_later_seeds_repeat_what_often_names() -> None:
     table = {
         **TABLE, "tasks": {"lift": {"seeds": [1, 2]}, "push": {"seeds": [1]}}, "controllers": "robots",
-        "distill": {},
+        "reference": "teacher-10", "distill": {},
         "often": {"runs": ["em"], "controllers": ["teacher-10", "em"]}, "rollout": ["starts=2"],
     }  # fmt: skip
     (lift, at, suffix), (push, _, _) = action_table.parts(table, Path("runs"))
@@ -49,8 +48,16 @@ def test_tasks_have_folders_and_seeds_of_their_own_and_later_seeds_repeat_what_o
         "run=runs/lift/seed-1", "workers=2",
     ]  # fmt: skip
     assert second[5:] == ["only=[teacher-10,em]", "run=runs/lift/seed-2", "workers=2"]
-    text = "\n".join(action_table.notes(table, about("aaa", "aaa")))
+    rows = [
+        {"task": task, "name": "teacher-10", "seeds": seeds, "commit": "aaa"}
+        for task, seeds in (("lift", [1, 2]), ("push", [1]))
+    ]
+    text = "\n".join(action_table.notes(table, {**about(), "rows": rows}))
     assert text.startswith("Training seeds: lift 1, 2; push 1 (teacher-10, em; the others the first);")
+    only_push = action_table.chosen(action_table.parts(table, Path("runs")), ["push"])
+    assert [part["name"] for part, _, _ in only_push] == ["push"]
+    with pytest.raises(ValueError, match=r"only=\['pull'\]: the table has lift, push, not pull"):
+        action_table.chosen(action_table.parts(table, Path("runs")), ["pull"])
 
 
 def test_a_condition_of_a_task_has_settings_runs_and_recordings_of_its_own(tmp_path: Path) -> None:
@@ -85,9 +92,10 @@ def test_demonstrations_that_are_given_are_not_recorded(tmp_path: Path) -> None:
         action_table.demonstrations({"tasks": {"lift": {}, "push": {}}}, Path("runs"), str(tmp_path))
 
 
-def test_a_failing_stage_stops_the_table() -> None:
-    with pytest.raises(ValueError, match="failed: stillhand train method=nobody"):
-        table.run_all([["train", "method=nobody"]], 1)
+def test_stages_are_processes_and_a_failing_one_stops_the_table() -> None:
+    table.run_all([["--help"], ["--help"]], 2)
+    with pytest.raises(ValueError, match="failed: stillhand distill method=nobody"):
+        table.run_all([["--help"], ["distill", "method=nobody"]], 1)
 
 
 def about(*commits: str, own: str = "aaa") -> dict[str, Any]:
@@ -127,18 +135,22 @@ def test_notes_name_every_commit_and_say_plainly_when_code_was_uncommitted(
     assert "**Made in part by code that was not committed" in text
 
 
-def test_a_small_table_from_nothing(tmp_path: Path, tiny_store: Path) -> None:
+def test_a_small_table_from_nothing(
+    tmp_path: Path, tiny_store: Path, stage: Callable[..., Any], run_here: Callable[..., Any]
+) -> None:
     words = [
-        "table", "avoiding", "run=runs", "out=docs/small", f"data={tiny_store}", "table.seeds=[0]",
+        "table=avoiding", f"run={tmp_path / 'runs'}", f"out={tmp_path / 'docs/small'}", f"data={tiny_store}",
+        "table.seeds=[0]",
         *(f"~table.{k}" for k in ("train.regression", "train.mip", "train.em", "distill.vdd-clean")),
         "~table.distill.vdd-detached",
         "overrides=['training.steps=12','training.restarts=[]','batch_size=8']",
-        "rollout_overrides=['only=[teacher-1,teacher-10,vdd]','starts=2','rollouts=2','latency_calls=2']",
+        "rollout_overrides=['only=[teacher-1,teacher-10,vdd]','starts=2','rollouts=2','latency_calls=2',"
+        "'action_horizon=8']",
         "table.distill.vdd=['method=vdd','distillation.warmup_steps=6']",
     ]  # fmt: skip
-    command = [sys.executable, "-P", "-m", "stillhand.scripts.main", *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    with run_here():
+        done = stage("table", *words)
+    assert done.code == 0, done.err
     about = json.loads((tmp_path / "docs" / "small.json").read_text())
     assert {row["name"] for row in about["rows"]} == {"teacher-1", "teacher-10", "vdd"}
     assert all(row["n"] == 4 for row in about["rows"] if row["metric"] == "success")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -22,10 +23,14 @@ CHOICES = (
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, table_here: Callable[..., None]) -> Path:
+def home(
+    tmp_path_factory: pytest.TempPathFactory, stage: Callable[..., Any], run_here: Callable[..., Any]
+) -> Path:
     """A folder after a table of a few steps."""
     folder = tmp_path_factory.mktemp("table")
-    table_here(warmup_table, *CHOICES, f"run={folder / 'runs'}", f"out={folder / 'docs/small'}")
+    with run_here():
+        done = stage("table", *CHOICES, f"run={folder / 'runs'}", f"out={folder / 'docs/small'}")
+    assert done.code == 0, done.err
     return folder
 
 

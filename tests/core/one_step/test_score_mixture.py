@@ -32,9 +32,9 @@ def test_p1_distilled_both_modes_are_kept(lab: Any) -> None:
 
 def test_from_scratch_it_reaches_a_pair_three_apart(lab: Any) -> None:
     data, warm = lab(channels=8), 60
-    turns = Turns(warmup_steps=warm, lead_steps=20, critic_updates=3)
+    turns = Turns(warmup_steps=warm, lead_steps=20, critic_updates=2)
     method = ScoreMixtureTraining(**LEVELS, weighting="none")
-    duel = data.train(method, steps=360, learning_rate=2e-3, turns=turns)
+    duel = data.train(method, steps=260, learning_rate=2e-3, turns=turns)
     data.check_gaussian(duel, mean=0.35, std=0.15)
 
 
