@@ -43,8 +43,8 @@ def test_it_learns_a_page_from_its_condition() -> None:
     made = net()
     pages = torch.tensor([[0, 1, 2, 3], [5, 4, 3, 2], [1, 1, 4, 4]])
     cond = torch.nn.functional.one_hot(torch.arange(3), 5).float().unsqueeze(1).expand(3, 2, 5)
-    optimizer = torch.optim.Adam(made.parameters(), 0.01)
-    for _ in range(150):
+    optimizer = torch.optim.Adam(made.parameters(), 0.003)
+    for _ in range(250):
         loss, _ = masked_loss(made(torch.full((3, 4), 6), cond), pages, torch.ones(3, 4).bool())
         optimizer.zero_grad()
         loss.mean().backward()  # type: ignore[no-untyped-call]
