@@ -12,10 +12,11 @@ References: [EDM] Karras et al. 2022, arXiv 2206.00364.
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from stillhand.core.diffusion.score import per_sample
+from stillhand.core.kernels.residual.op import Moments, weighted_residual
 from stillhand.core.shapes import Condition, DenoisingNet, LayeredNet, Level, Sample
 
 
@@ -48,6 +49,25 @@ class Denoiser(nn.Module):
         f: Tensor = self.net(c_in * x, sigma.log() * 0.25, cond)
         return self._mixed(x, sigma, c_in, f)
 
+    def residual(
+        self, x: Sample, sigma: Level, cond: Condition, x0: Sample, valid: Bool[Tensor, "b ..."] | None = None
+    ) -> Moments:
+        """Moments of D(x, sigma) - x0 with the weight lambda, without D itself ever being written.
+
+        Args:
+            x: Noisy samples.
+            sigma: Noise levels, positive.
+            cond: Conditions.
+            x0: Clean samples.
+            valid: Mask over the leading axes of x0.
+        """
+        c_in = self._c_in(sigma, x)
+        f: Tensor = self.net(c_in * x, sigma.log() * 0.25, cond)
+        skip, out = self._coefficients(x, sigma, c_in)
+        return weighted_residual(
+            f, x0, x=x, skip=skip, out=out, weight=self.weight(sigma, x).expand_as(skip), valid=valid
+        )
+
     def tapped(
         self, x: Sample, sigma: Level, cond: Condition, depth: int
     ) -> tuple[Sample, Float[Tensor, "b n d"]]:
@@ -65,9 +85,11 @@ class Denoiser(nn.Module):
         return (level * level + self.sigma_data * self.sigma_data).rsqrt()
 
     def _mixed(self, x: Tensor, sigma: Tensor, c_in: Tensor, f: Tensor) -> Tensor:
-        c_skip = (self.sigma_data * c_in) ** 2
-        c_out = per_sample(sigma, x) * self.sigma_data * c_in
+        c_skip, c_out = self._coefficients(x, sigma, c_in)
         return c_skip * x + c_out * f
+
+    def _coefficients(self, x: Tensor, sigma: Tensor, c_in: Tensor) -> tuple[Tensor, Tensor]:
+        return (self.sigma_data * c_in) ** 2, per_sample(sigma, x) * self.sigma_data * c_in
 
     def features(self, x: Sample, sigma: Level, cond: Condition) -> Float[Tensor, "b channels *places"]:
         """What F knows of x on the way to its answer, for heads that judge samples."""

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stillhand.core.diffusion.score import per_sample, perturb
-from stillhand.core.losses.denoising import sample_mean
+from stillhand.core.kernels.residual.op import weighted_residual
 from stillhand.core.shapes import DenoiseFn, Info, Level, Sample
 
 OdeStep = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -59,7 +59,7 @@ def consistency_loss(
         raise ValueError(f"need 0 < sigma_next < sigma, got {pair} in sample {first}")
     x = perturb(x0, noise, sigma)
     reached = target(step(x, sigma, sigma_next).detach(), sigma_next).detach()
-    error = sample_mean((student(x, sigma) - reached) ** 2)
+    error = weighted_residual(student(x, sigma), reached).product
     return error if weight is None else weight * error, {"consistency/mse": error.detach()}
 
 

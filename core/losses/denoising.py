@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stillhand.core.diffusion.precond import Denoiser
 from stillhand.core.diffusion.score import perturb
+from stillhand.core.kernels.residual.op import Moments, weighted_residual
 from stillhand.core.shapes import Condition, Info, Level, Sample
 
 
@@ -41,8 +42,7 @@ def denoising_loss(
     Raises:
         ValueError: A sample without a valid element.
     """
-    denoised: Tensor = denoiser(perturb(x0, noise, sigma), sigma, cond)
-    return answer_loss(denoiser, denoised, x0, sigma, valid)
+    return _reported(denoiser.residual(perturb(x0, noise, sigma), sigma, cond, x0, valid))
 
 
 def answer_loss(
@@ -53,9 +53,11 @@ def answer_loss(
     valid: Bool[Tensor, "b ..."] | None = None,
 ) -> tuple[Float[Tensor, " b"], Info]:
     """`denoising_loss` of an answer that the denoiser has given already."""
-    squared = (denoised - x0) ** 2
-    loss = sample_mean(denoiser.weight(sigma, x0) * squared, valid)
-    return loss, {"denoising/mse": sample_mean(squared.detach(), valid)}
+    return _reported(weighted_residual(denoised, x0, weight=denoiser.weight(sigma, x0), valid=valid))
+
+
+def _reported(moments: Moments) -> tuple[Float[Tensor, " b"], Info]:
+    return moments.product, {"denoising/mse": moments.square.detach()}
 
 
 def sample_mean(x: Sample, valid: Bool[Tensor, "b ..."] | None = None) -> Float[Tensor, " b"]:

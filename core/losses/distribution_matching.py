@@ -14,11 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stillhand.core.diffusion.score import per_sample, perturb
-from stillhand.core.losses.denoising import sample_mean
+from stillhand.core.diffusion.score import perturb
+from stillhand.core.kernels.residual.op import Moments, weighted_residual
 from stillhand.core.shapes import DenoiseFn, Info, Level, Sample
-
-LEAST_ERROR = 1e-5  # [SiD], authors' code: below it the weight 1 / error stops growing
 
 
 def generator_loss(
@@ -39,11 +37,10 @@ def generator_loss(
     """
     with torch.no_grad():
         x_t = perturb(x, noise, sigma)
-        real = teacher(x_t, sigma)
-        gap = fake(x_t, sigma) - real
-    scale = inverse_error(x, real) if weight is None else weight.detach()
-    info = {"dmd/gap": sample_mean(gap**2), "dmd/weight": scale}
-    return pseudo_loss(x, per_sample(scale, x) * gap), info
+        real, moved = teacher(x_t, sigma), fake(x_t, sigma)
+    moments = weighted_residual(real.detach(), x, other=moved.detach())  # one may be x itself
+    scale = moments.normaliser if weight is None else weight.detach()
+    return pseudo_loss(moments, scale), {"dmd/gap": moments.square.detach(), "dmd/weight": scale}
 
 
 def deterministic_generator_loss(
@@ -57,13 +54,12 @@ def deterministic_generator_loss(
     return generator_loss(teacher, lambda x_t, level: x, x, noise, sigma, weight)
 
 
-def pseudo_loss(x: Sample, direction: Sample) -> Float[Tensor, " b"]:
-    """1/2 mean (x - sg[x - direction])^2 per sample: a loss whose gradient in x is direction / numel."""
-    still = x - x.detach()  # exactly 0: x - (x - direction) would round small directions away
-    return sample_mean((still + direction.detach()) ** 2) / 2
+def pseudo_loss(moments: Moments, scale: Level) -> Float[Tensor, " b"]:
+    """1/2 mean (scale g)^2 per sample, whose gradient in x is -scale g / numel, g = D - other.
 
-
-def inverse_error(x: Sample, denoised: Sample) -> Level:
-    """1 / mean |x - denoised| per sample, without gradient; the error counts as at least 1e-5."""
-    error = sample_mean((x - denoised).detach().abs())
-    return 1 / error.clamp_min(LEAST_ERROR)
+    Args:
+        moments: Of the residual D - x against `other`; D and other without gradient.
+        scale: Without gradient.
+    """
+    value = (scale * moments.square.detach().sqrt()) ** 2 / 2  # the scale's own square may overflow
+    return value + scale * (moments.product - moments.product.detach())

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from stillhand.core.losses.denoising import sample_mean
+from stillhand.core.kernels.residual.op import weighted_residual
 from stillhand.core.shapes import Condition, Info, Sample
 
 MIP_SCALE = 0.1  # [MIP], authors' configuration
@@ -35,7 +35,7 @@ def regression_loss(
     Returns:
         Loss (b,), and `regression/mse`, the same without gradient.
     """
-    error = sample_mean((regression_act(net, cond, x0.shape[1:]) - x0) ** 2)
+    error = weighted_residual(regression_act(net, cond, x0.shape[1:]), x0).product
     return error, {"regression/mse": error.detach()}
 
 
@@ -62,13 +62,11 @@ def mip_loss(
         ValueError: t_star outside (0, 1).
     """
     _check_time(t_star)
-    first = (regression_act(net, cond, x0.shape[1:]) - x0) ** 2
-    second = (net(x0 + (1 - t_star) * noise, x0.new_full((len(x0),), t_star), cond) - x0) ** 2
-    loss = MIP_SCALE * x0.shape[-1] * sample_mean(first / t_star**2 + second / (1 - t_star) ** 2)
-    return loss, {
-        "mip/first_mse": sample_mean(first.detach()),
-        "mip/second_mse": sample_mean(second.detach()),
-    }
+    first = weighted_residual(regression_act(net, cond, x0.shape[1:]), x0).product
+    answer = net(x0 + (1 - t_star) * noise, x0.new_full((len(x0),), t_star), cond)
+    second = weighted_residual(answer, x0).product
+    loss = MIP_SCALE * x0.shape[-1] * (first / t_star**2 + second / (1 - t_star) ** 2)
+    return loss, {"mip/first_mse": first.detach(), "mip/second_mse": second.detach()}
 
 
 def regression_act(net: Callable[..., Tensor], cond: Condition, shape: Sequence[int]) -> Sample:

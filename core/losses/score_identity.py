@@ -18,8 +18,8 @@ from torch.nn.functional import softplus
 
 from stillhand.core.diffusion.precond import Denoiser
 from stillhand.core.diffusion.score import perturb
+from stillhand.core.kernels.residual.op import weighted_residual
 from stillhand.core.losses.denoising import denoising_loss, sample_mean
-from stillhand.core.losses.distribution_matching import inverse_error
 from stillhand.core.shapes import Condition, DenoiseFn, Info, Level, Sample
 
 LOGIT_BOUND = 10.0  # [SiDA], authors' code, generator term only
@@ -50,10 +50,9 @@ def generator_loss(
     """
     x_t = perturb(x, noise, sigma)
     real = teacher(x_t, sigma)
-    gap = real - fake(x_t, sigma)
-    scale = inverse_error(x, real) if weight is None else weight.detach()
-    loss = scale * sample_mean(gap * (real - x - alpha * gap))
-    return loss, {"sid/gap": sample_mean(gap.detach() ** 2), "sid/weight": scale}
+    moments = weighted_residual(real, x, other=fake(x_t, sigma), alpha=alpha)
+    scale = moments.normaliser if weight is None else weight.detach()
+    return scale * moments.product, {"sid/gap": moments.square.detach(), "sid/weight": scale}
 
 
 def fake_loss(

@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from stillhand.core.diffusion.score import per_sample, perturb
+from stillhand.core.kernels.residual.op import Moments, weighted_residual
 from stillhand.core.losses.denoising import sample_mean
-from stillhand.core.losses.distribution_matching import inverse_error, pseudo_loss
+from stillhand.core.losses.distribution_matching import pseudo_loss
 from stillhand.core.shapes import DenoiseFn, Info, Level, Sample
 
 MixtureDenoiseFn = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -73,10 +74,9 @@ class Draw:
             (generated, perturb(generated, self.noise_generated, self.sigma)),
         )
 
-    def mean(self, real: Sample, generated: Sample) -> Float[Tensor, " b"]:
-        """Weighted mean of squared errors: alpha at the data, 1 - alpha at the generated samples."""
-        shares = self.alpha, 1 - self.alpha
-        return shares[0] * sample_mean(self.weight * real) + shares[1] * sample_mean(self.weight * generated)
+    def mean(self, real: Moments, generated: Moments) -> Float[Tensor, " b"]:
+        """Mean of weighted squared errors: alpha at the data, 1 - alpha at the generated samples."""
+        return self.alpha * real.product + (1 - self.alpha) * generated.product
 
 
 def mixture_score_loss(denoise: MixtureDenoiseFn, draw: Draw) -> tuple[Float[Tensor, " b"], Info]:
@@ -89,8 +89,11 @@ def mixture_score_loss(denoise: MixtureDenoiseFn, draw: Draw) -> tuple[Float[Ten
     Returns:
         Loss (b,), and `smt/real_mse`, `smt/generated_mse`: unweighted squared errors (b,).
     """
-    real, generated = ((denoise(x_t, draw.sigma, draw.alpha) - x0) ** 2 for x0, x_t in draw.halves)
-    info = {"smt/real_mse": sample_mean(real.detach()), "smt/generated_mse": sample_mean(generated.detach())}
+    real, generated = (
+        weighted_residual(denoise(x_t, draw.sigma, draw.alpha), x0, weight=draw.weight)
+        for x0, x_t in draw.halves
+    )
+    info = {"smt/real_mse": real.square.detach(), "smt/generated_mse": generated.square.detach()}
     return draw.mean(real, generated), info
 
 
@@ -129,14 +132,14 @@ def mixture_generator_loss(
     with torch.no_grad():
         x_t = perturb(x, noise, sigma)
         f_0, f_a, f_1 = (denoise(x_t, sigma, a) for a in ends)
-    gap, own = sample_mean((f_0 - f_1) ** 2), sample_mean((f_0 - f_a) ** 2)
-    scale = inverse_error(x, f_1) if weight is None else weight.detach()
+        wide = weighted_residual(f_1, x, other=f_0)  # of x only the normaliser and the square are used
+    own = weighted_residual(f_a.detach(), x, other=f_0.detach())
+    scale = wide.normaliser if weight is None else weight.detach()
     if weighting == "none":
-        direction = per_sample(scale / alpha, x) * (f_0 - f_a)
-    else:  # a unit vector first: then no quotient of two vanishing numbers can grow
-        unit = (f_0 - f_a) / per_sample(own.sqrt().clamp_min(1e-12), x)
-        direction = per_sample(scale * (gap + LEAST_SPREAD).sqrt(), x) * unit
-    return pseudo_loss(x, direction), {"smt/gap": gap, "smt/alpha_gap": own}
+        scale = scale / alpha
+    else:  # the length of a unit vector, so that no quotient of two vanishing numbers can grow
+        scale = scale * (wide.square + LEAST_SPREAD).sqrt() / own.square.detach().sqrt().clamp_min(1e-12)
+    return pseudo_loss(own, scale), {"smt/gap": wide.square, "smt/alpha_gap": own.square.detach()}
 
 
 def ratio_loss(
@@ -169,7 +172,9 @@ def ratio_loss(
             target = pair[half]
         logits.append(ratio(x_t, draw.sigma))
         share = per_sample(data_share(logits[-1], draw.alpha), x0)
-        errors.append((share * pair[0] + (1 - share) * pair[1] - target) ** 2)
+        errors.append(
+            weighted_residual(pair[1], target, x=pair[0], skip=share, out=1 - share, weight=draw.weight)
+        )
     info = {"smd/real_log_ratio": logits[0].detach(), "smd/generated_log_ratio": logits[1].detach()}
     return draw.mean(*errors), info
 
@@ -205,12 +210,11 @@ def distilled_generator_loss(
     _check_alpha(alpha, (alpha > 0) & (alpha <= 1), "0 < alpha <= 1")
     with torch.no_grad():
         x_t = perturb(x, noise, sigma)
-        real = teacher(x_t, sigma)
-        gap = fake(x_t, sigma) - real
+        real, moved = teacher(x_t, sigma), fake(x_t, sigma)
         skew = skew_weight(ratio(x_t, sigma), alpha)
-    scale = inverse_error(x, real) if weight is None else weight.detach()
-    info = {"smd/gap": sample_mean(gap**2), "smd/skew": skew}
-    return pseudo_loss(x, per_sample(scale * skew, x) * gap), info
+    moments = weighted_residual(real.detach(), x, other=moved.detach())
+    scale = moments.normaliser if weight is None else weight.detach()
+    return pseudo_loss(moments, scale * skew), {"smd/gap": moments.square.detach(), "smd/skew": skew}
 
 
 def adversarial_generator_loss(logits: Sample, alpha: Level) -> tuple[Float[Tensor, " b"], Info]:

@@ -1,0 +1,168 @@
+"""Weighted residual in plain PyTorch: the specification, and what a CPU runs.
+
+    a = skip x + out f   (a = f without x)           the answer of a preconditioned network
+    r = a - target,  g = a - other                   g = r without `other`
+    product    = mean of weight g (r - alpha g)      denoising: weight r^2; [SiD]: gap (D - x - alpha gap)
+    square     = mean of g^2                         unweighted, for diagnostics
+    normaliser = 1 / max(mean |r|, floor)            [DMD]'s, without gradient
+
+Means run over the elements of a sample, or over those where `valid` holds. All arithmetic is in float32, or
+in float64 if an operand is. The gradient is written out: one sweep instead of one per operation.
+References: [DMD] Yin et al. 2024, arXiv 2311.18828; [SiD] Zhou et al. 2024, arXiv 2404.04057.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+Sums = tuple[Tensor, Tensor, Tensor, Tensor]
+"""product, square, normaliser and the number of elements that counted, each (b,)."""
+
+Operands = tuple[
+    Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None
+]
+"""f, target, x, skip, out, other (b, *shape or coefficients that broadcast), weight, valid (leading axes)."""
+
+
+def forward(
+    f: Tensor,
+    target: Tensor,
+    x: Tensor | None,
+    skip: Tensor | None,
+    out: Tensor | None,
+    other: Tensor | None,
+    weight: Tensor | None,
+    valid: Tensor | None,
+    alpha: float,
+    floor: float,
+) -> Sums:
+    """The four numbers of every sample.
+
+    Args:
+        f, target, x, other: (b, *shape).
+        skip, out, weight: (b, ...), broadcast over the sample.
+        valid: Mask over the leading axes.
+        alpha: See above.
+        floor: The least mean |r| that counts.
+
+    Raises:
+        ValueError: A sample without a valid element.
+    """
+    r, g = residuals(f, target, x, skip, out, other)
+    count = counted(r, valid)
+    quiet = None if valid is None else ~spread(valid, r)
+    square = _mean(g * g, quiet, count)
+    if other is None and (weight is None or weight.numel() == len(r)):  # a number per sample goes outside
+        product = square * (1 - alpha) if alpha else square.clone()
+        product = product if weight is None else product * weight.flatten().to(r.dtype)
+    else:
+        terms = g * (r - alpha * g) if alpha else g * r
+        product = _mean(terms if weight is None else weight.to(r.dtype) * terms, quiet, count)
+    with torch.no_grad():
+        normaliser = square.new_ones(square.shape)
+        if other is not None:
+            normaliser = 1 / _mean(r.abs(), quiet, count).clamp_min(floor)
+    return product, square, normaliser, count
+
+
+def backward(
+    product: Tensor, square: Tensor, count: Tensor, operands: Operands, alpha: float, needs: Sequence[bool]
+) -> list[Tensor]:
+    """Gradients of those of (f, target, x, skip, out, other) that are needed, in this order.
+
+    Args:
+        product, square: Gradients (b,) of the two differentiable outputs.
+        count: As returned by `forward`.
+        operands: Of `forward`.
+        alpha: Of `forward`.
+        needs: Six answers.
+    """
+    f, target, x, skip, out, other, weight, valid = operands
+    r, g = residuals(f, target, x, skip, out, other)
+    p, s = (rows(v.to(r.dtype) / count, r) for v in (product, square))
+    p = p if weight is None else p * weight.to(r.dtype)
+    if other is None:  # r = g: one coefficient, one sweep
+        by_r, by_g = (2 * (1 - alpha) * p + 2 * s) * r, None
+    else:
+        by_r, by_g = p * g, p * r + (2 * s - 2 * alpha * p) * g
+    if valid is not None:
+        quiet = ~spread(valid, r)
+        by_r, by_g = by_r.masked_fill(quiet, 0), None if by_g is None else by_g.masked_fill(quiet, 0)
+    return list(_gradients(by_r, by_g, operands, needs))
+
+
+def _gradients(
+    by_r: Tensor, by_g: Tensor | None, operands: Operands, needs: Sequence[bool]
+) -> Iterator[Tensor]:
+    f, target, x, skip, out, other, _, _ = operands
+    whole = by_r if by_g is None else by_r + by_g
+    if needs[0]:
+        yield (whole if out is None else whole * out).to(f.dtype)
+    if needs[1]:
+        yield (-by_r).to(target.dtype)
+    if x is not None and skip is not None and out is not None:
+        if needs[2]:
+            yield (whole * skip).to(x.dtype)
+        if needs[3]:
+            yield (whole * x).flatten(1).sum(1).view(skip.shape).to(skip.dtype)
+        if needs[4]:
+            yield (whole * f).flatten(1).sum(1).view(out.shape).to(out.dtype)
+    if other is not None and by_g is not None and needs[5]:
+        yield (-by_g).to(other.dtype)
+
+
+def residuals(
+    f: Tensor,
+    target: Tensor,
+    x: Tensor | None,
+    skip: Tensor | None,
+    out: Tensor | None,
+    other: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """R and g, in the accumulator's dtype."""
+    dtype = accumulator(f, target, x, other)
+    answer = f.to(dtype)
+    if x is not None and skip is not None and out is not None:
+        answer = torch.addcmul(skip.to(dtype) * x, out.to(dtype), answer)
+    r = answer - target
+    return r, r if other is None else answer - other
+
+
+def accumulator(*tensors: Tensor | None) -> torch.dtype:
+    """Float64 if any is, else float32."""
+    doubles = any(x is not None and x.dtype == torch.float64 for x in tensors)
+    return torch.float64 if doubles else torch.float32
+
+
+def rows(value: Tensor, like: Tensor) -> Tensor:
+    """(b,) as (b, 1, ...)."""
+    return value.view(-1, *[1] * (like.ndim - 1))
+
+
+def spread(valid: Tensor, like: Tensor) -> Tensor:
+    """The mask over leading axes as one that broadcasts."""
+    return valid.view(*valid.shape, *[1] * (like.ndim - valid.ndim))
+
+
+def counted(like: Tensor, valid: Tensor | None) -> Tensor:
+    """How many elements of each sample count.
+
+    Raises:
+        ValueError: None of a sample on a CPU. A GPU would have to wait for the answer, and divides by zero:
+            the loss is no number, which stops a training.
+    """
+    size = math.prod(like.shape[1:])
+    if valid is None:
+        return like.new_full((len(like),), size)
+    flat = valid.unsqueeze(-1).flatten(1)
+    count = flat.sum(1) * (size // flat.shape[1])
+    if valid.device.type == "cpu" and not bool(count.all()):
+        raise ValueError(f"samples {(count == 0).nonzero().flatten().tolist()} have no valid element")
+    return count.to(like.dtype)
+
+
+def _mean(x: Tensor, quiet: Tensor | None, count: Tensor) -> Tensor:
+    flat = (x if quiet is None else x.masked_fill(quiet, 0)).flatten(1)
+    return flat.mean(1) if quiet is None else flat.sum(1) / count
