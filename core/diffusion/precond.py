@@ -61,12 +61,12 @@ class Denoiser(nn.Module):
             x0: Clean samples.
             valid: Mask over the leading axes of x0.
         """
-        c_in = self._c_in(sigma, x)
+        level = per_sample(sigma, x)
+        c_in = (level * level + self.sigma_data * self.sigma_data).rsqrt()
         f: Tensor = self.net(c_in * x, sigma.log() * 0.25, cond)
-        skip, out = self._coefficients(x, sigma, c_in)
-        return weighted_residual(
-            f, x0, x=x, skip=skip, out=out, weight=self.weight(sigma, x).expand_as(skip), valid=valid
-        )
+        skip, out = (self.sigma_data * c_in) ** 2, level * self.sigma_data * c_in
+        weight = level**-2 + self.sigma_data**-2
+        return weighted_residual(f, x0, x=x, skip=skip, out=out, weight=weight, valid=valid)
 
     def tapped(
         self, x: Sample, sigma: Level, cond: Condition, depth: int
@@ -85,11 +85,9 @@ class Denoiser(nn.Module):
         return (level * level + self.sigma_data * self.sigma_data).rsqrt()
 
     def _mixed(self, x: Tensor, sigma: Tensor, c_in: Tensor, f: Tensor) -> Tensor:
-        c_skip, c_out = self._coefficients(x, sigma, c_in)
+        c_skip = (self.sigma_data * c_in) ** 2
+        c_out = per_sample(sigma, x) * self.sigma_data * c_in
         return c_skip * x + c_out * f
-
-    def _coefficients(self, x: Tensor, sigma: Tensor, c_in: Tensor) -> tuple[Tensor, Tensor]:
-        return (self.sigma_data * c_in) ** 2, per_sample(sigma, x) * self.sigma_data * c_in
 
     def features(self, x: Sample, sigma: Level, cond: Condition) -> Float[Tensor, "b channels *places"]:
         """What F knows of x on the way to its answer, for heads that judge samples."""

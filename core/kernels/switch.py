@@ -2,10 +2,10 @@
 
     auto        CUDA tensors: Triton where it is installed, else the reference; CPU tensors: the reference
     triton      Triton or an error
-    reference   plain PyTorch on every device, differentiable any number of times
+    reference   plain PyTorch on every device
 
-On a CPU `auto` calls the reference with its written-out gradient directly. It is what the registered operator
-would call, without the 150 us that the dispatcher's way through Python takes on one slow core.
+On a CPU `auto` calls the plain reference, not the registered operator that would call it: the dispatcher's
+way through Python takes 150 us, more than the work itself for a batch of actions.
 """
 
 import importlib.util

@@ -57,7 +57,7 @@ def answer_loss(
 
 
 def _reported(moments: Moments) -> tuple[Float[Tensor, " b"], Info]:
-    return moments.product, {"denoising/mse": moments.square.detach()}
+    return moments.product, {"denoising/mse": moments.square}
 
 
 def sample_mean(x: Sample, valid: Bool[Tensor, "b ..."] | None = None) -> Float[Tensor, " b"]:

@@ -18,6 +18,8 @@ from stillhand.core.diffusion.score import perturb
 from stillhand.core.kernels.residual.op import Moments, weighted_residual
 from stillhand.core.shapes import DenoiseFn, Info, Level, Sample
 
+LEAST_ERROR = 1e-5  # [SiD], authors' code: below it the weight 1 / error stops growing
+
 
 def generator_loss(
     teacher: DenoiseFn, fake: DenoiseFn, x: Sample, noise: Sample, sigma: Level, weight: Level | None = None
@@ -38,9 +40,11 @@ def generator_loss(
     with torch.no_grad():
         x_t = perturb(x, noise, sigma)
         real, moved = teacher(x_t, sigma), fake(x_t, sigma)
-    moments = weighted_residual(real.detach(), x, other=moved.detach())  # one may be x itself
-    scale = moments.normaliser if weight is None else weight.detach()
-    return pseudo_loss(moments, scale), {"dmd/gap": moments.square.detach(), "dmd/weight": scale}
+    moments = weighted_residual(
+        real.detach(), x, other=moved.detach(), floor=LEAST_ERROR
+    )  # one may be x itself
+    scale = scale_of(moments, weight)
+    return pseudo_loss(moments, scale), {"dmd/gap": moments.square, "dmd/weight": scale}
 
 
 def deterministic_generator_loss(
@@ -61,5 +65,14 @@ def pseudo_loss(moments: Moments, scale: Level) -> Float[Tensor, " b"]:
         moments: Of the residual D - x against `other`; D and other without gradient.
         scale: Without gradient.
     """
-    value = (scale * moments.square.detach().sqrt()) ** 2 / 2  # the scale's own square may overflow
-    return value + scale * (moments.product - moments.product.detach())
+    value = 0.5 * scale * moments.square  # times scale below: the scale's own square may overflow
+    return scale * (value + (moments.product - moments.product.detach()))
+
+
+def scale_of(moments: Moments, weight: Level | None) -> Level:
+    """The given weight, or [DMD]'s 1 / mean |x - D|; without gradient."""
+    if weight is not None:
+        return weight.detach()
+    if moments.normaliser is None:
+        raise ValueError("these moments have no normaliser: ask for it by a floor")
+    return moments.normaliser

@@ -20,6 +20,7 @@ from stillhand.core.diffusion.precond import Denoiser
 from stillhand.core.diffusion.score import perturb
 from stillhand.core.kernels.residual.op import weighted_residual
 from stillhand.core.losses.denoising import denoising_loss, sample_mean
+from stillhand.core.losses.distribution_matching import LEAST_ERROR, scale_of
 from stillhand.core.shapes import Condition, DenoiseFn, Info, Level, Sample
 
 LOGIT_BOUND = 10.0  # [SiDA], authors' code, generator term only
@@ -50,9 +51,9 @@ def generator_loss(
     """
     x_t = perturb(x, noise, sigma)
     real = teacher(x_t, sigma)
-    moments = weighted_residual(real, x, other=fake(x_t, sigma), alpha=alpha)
-    scale = moments.normaliser if weight is None else weight.detach()
-    return scale * moments.product, {"sid/gap": moments.square.detach(), "sid/weight": scale}
+    moments = weighted_residual(real, x, other=fake(x_t, sigma), alpha=alpha, floor=LEAST_ERROR)
+    scale = scale_of(moments, weight)
+    return scale * moments.product, {"sid/gap": moments.square, "sid/weight": scale}
 
 
 def fake_loss(

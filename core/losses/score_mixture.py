@@ -22,7 +22,7 @@ from torch.nn.functional import softplus
 from stillhand.core.diffusion.score import per_sample, perturb
 from stillhand.core.kernels.residual.op import Moments, weighted_residual
 from stillhand.core.losses.denoising import sample_mean
-from stillhand.core.losses.distribution_matching import pseudo_loss
+from stillhand.core.losses.distribution_matching import LEAST_ERROR, pseudo_loss, scale_of
 from stillhand.core.shapes import DenoiseFn, Info, Level, Sample
 
 MixtureDenoiseFn = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -93,7 +93,7 @@ def mixture_score_loss(denoise: MixtureDenoiseFn, draw: Draw) -> tuple[Float[Ten
         weighted_residual(denoise(x_t, draw.sigma, draw.alpha), x0, weight=draw.weight)
         for x0, x_t in draw.halves
     )
-    info = {"smt/real_mse": real.square.detach(), "smt/generated_mse": generated.square.detach()}
+    info = {"smt/real_mse": real.square, "smt/generated_mse": generated.square}
     return draw.mean(real, generated), info
 
 
@@ -132,14 +132,14 @@ def mixture_generator_loss(
     with torch.no_grad():
         x_t = perturb(x, noise, sigma)
         f_0, f_a, f_1 = (denoise(x_t, sigma, a) for a in ends)
-        wide = weighted_residual(f_1, x, other=f_0)  # of x only the normaliser and the square are used
+        wide = weighted_residual(f_1, x, other=f_0, floor=LEAST_ERROR)
     own = weighted_residual(f_a.detach(), x, other=f_0.detach())
-    scale = wide.normaliser if weight is None else weight.detach()
+    scale = scale_of(wide, weight)
     if weighting == "none":
         scale = scale / alpha
     else:  # the length of a unit vector, so that no quotient of two vanishing numbers can grow
-        scale = scale * (wide.square + LEAST_SPREAD).sqrt() / own.square.detach().sqrt().clamp_min(1e-12)
-    return pseudo_loss(own, scale), {"smt/gap": wide.square, "smt/alpha_gap": own.square.detach()}
+        scale = scale * (wide.square + LEAST_SPREAD).sqrt() / own.square.sqrt().clamp_min(1e-12)
+    return pseudo_loss(own, scale), {"smt/gap": wide.square, "smt/alpha_gap": own.square}
 
 
 def ratio_loss(
@@ -212,9 +212,9 @@ def distilled_generator_loss(
         x_t = perturb(x, noise, sigma)
         real, moved = teacher(x_t, sigma), fake(x_t, sigma)
         skew = skew_weight(ratio(x_t, sigma), alpha)
-    moments = weighted_residual(real.detach(), x, other=moved.detach())
-    scale = moments.normaliser if weight is None else weight.detach()
-    return pseudo_loss(moments, scale * skew), {"smd/gap": moments.square.detach(), "smd/skew": skew}
+    moments = weighted_residual(real.detach(), x, other=moved.detach(), floor=LEAST_ERROR)
+    scale = scale_of(moments, weight)
+    return pseudo_loss(moments, scale * skew), {"smd/gap": moments.square, "smd/skew": skew}
 
 
 def adversarial_generator_loss(logits: Sample, alpha: Level) -> tuple[Float[Tensor, " b"], Info]:

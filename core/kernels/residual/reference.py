@@ -3,11 +3,11 @@
     a = skip x + out f   (a = f without x)           the answer of a preconditioned network
     r = a - target,  g = a - other                   g = r without `other`
     product    = mean of weight g (r - alpha g)      denoising: weight r^2; [SiD]: gap (D - x - alpha gap)
-    square     = mean of g^2                         unweighted, for diagnostics
+    square     = mean of g^2                         for diagnostics, without gradient
     normaliser = 1 / max(mean |r|, floor)            [DMD]'s, without gradient
 
 Means run over the elements of a sample, or over those where `valid` holds. All arithmetic is in float32, or
-in float64 if an operand is. The gradient is written out: one sweep instead of one per operation.
+in float64 if an operand is. `backward` is the gradient written out, for the operator.
 References: [DMD] Yin et al. 2024, arXiv 2311.18828; [SiD] Zhou et al. 2024, arXiv 2404.04057.
 """
 
@@ -36,44 +36,57 @@ def forward(
     weight: Tensor | None,
     valid: Tensor | None,
     alpha: float,
-    floor: float,
+    floor: float | None,
 ) -> Sums:
-    """The four numbers of every sample.
+    """The four numbers of every sample; the normaliser is 1 without a floor.
 
     Args:
         f, target, x, other: (b, *shape).
         skip, out, weight: (b, ...), broadcast over the sample.
         valid: Mask over the leading axes.
         alpha: See above.
-        floor: The least mean |r| that counts.
+        floor: The least mean |r| that counts; None asks for no normaliser.
 
     Raises:
         ValueError: A sample without a valid element.
     """
+    operands = (f, target, x, skip, out, other, weight, valid)
+    product, square, normaliser, count = moments(operands, alpha, floor)
+    if normaliser is None:
+        normaliser = torch.ones_like(square)
+    if count is None:
+        count = torch.full_like(square, math.prod(f.shape[1:]))
+    return product, square.clone(), normaliser, count
+
+
+def moments(
+    operands: Operands, alpha: float, floor: float | None
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """`forward` without what nobody asks for: no normaliser without a floor, no count without `valid`."""
+    f, target, x, skip, out, other, weight, valid = operands
     r, g = residuals(f, target, x, skip, out, other)
-    count = counted(r, valid)
+    count = None if valid is None else counted(r, valid)
     quiet = None if valid is None else ~spread(valid, r)
-    square = _mean(g * g, quiet, count)
+    still = r.detach()
+    normaliser = None if floor is None else 1 / _mean(still.abs(), quiet, count).clamp_min(floor)
     if other is None and (weight is None or weight.numel() == len(r)):  # a number per sample goes outside
-        product = square * (1 - alpha) if alpha else square.clone()
-        product = product if weight is None else product * weight.flatten().to(r.dtype)
+        square = _mean(r.square(), quiet, count)
+        product = square * (1 - alpha) if alpha else square
+        product = product if weight is None else product * weight.flatten()
     else:
+        square = _diagnosed(g.detach(), quiet, count)
         terms = g * (r - alpha * g) if alpha else g * r
-        product = _mean(terms if weight is None else weight.to(r.dtype) * terms, quiet, count)
-    with torch.no_grad():
-        normaliser = square.new_ones(square.shape)
-        if other is not None:
-            normaliser = 1 / _mean(r.abs(), quiet, count).clamp_min(floor)
-    return product, square, normaliser, count
+        product = _mean(terms if weight is None else weight * terms, quiet, count)
+    return product, square.detach(), normaliser, count
 
 
 def backward(
-    product: Tensor, square: Tensor, count: Tensor, operands: Operands, alpha: float, needs: Sequence[bool]
+    by_product: Tensor, count: Tensor, operands: Operands, alpha: float, needs: Sequence[bool]
 ) -> list[Tensor]:
     """Gradients of those of (f, target, x, skip, out, other) that are needed, in this order.
 
     Args:
-        product, square: Gradients (b,) of the two differentiable outputs.
+        by_product: Gradient (b,) of the product.
         count: As returned by `forward`.
         operands: Of `forward`.
         alpha: Of `forward`.
@@ -81,12 +94,12 @@ def backward(
     """
     f, target, x, skip, out, other, weight, valid = operands
     r, g = residuals(f, target, x, skip, out, other)
-    p, s = (rows(v.to(r.dtype) / count, r) for v in (product, square))
-    p = p if weight is None else p * weight.to(r.dtype)
-    if other is None:  # r = g: one coefficient, one sweep
-        by_r, by_g = (2 * (1 - alpha) * p + 2 * s) * r, None
-    else:
-        by_r, by_g = p * g, p * r + (2 * s - 2 * alpha * p) * g
+    p = rows(by_product.to(r.dtype) / count, r)
+    p = p if weight is None else p * weight
+    by_r = 2 * (1 - alpha) * p * r if other is None else p * g  # a gap's share of g is `by_g`
+    by_g = (
+        p * (r - 2 * alpha * g if alpha else r) if other is not None and any([needs[0], *needs[2:]]) else None
+    )
     if valid is not None:
         quiet = ~spread(valid, r)
         by_r, by_g = by_r.masked_fill(quiet, 0), None if by_g is None else by_g.masked_fill(quiet, 0)
@@ -122,10 +135,11 @@ def residuals(
     other: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """R and g, in the accumulator's dtype."""
-    dtype = accumulator(f, target, x, other)
-    answer = f.to(dtype)
+    answer = f
+    if f.dtype != torch.float32:
+        answer = f.to(accumulator(f, target, x, other))
     if x is not None and skip is not None and out is not None:
-        answer = torch.addcmul(skip.to(dtype) * x, out.to(dtype), answer)
+        answer = skip * x + out * answer
     r = answer - target
     return r, r if other is None else answer - other
 
@@ -146,23 +160,30 @@ def spread(valid: Tensor, like: Tensor) -> Tensor:
     return valid.view(*valid.shape, *[1] * (like.ndim - valid.ndim))
 
 
-def counted(like: Tensor, valid: Tensor | None) -> Tensor:
+def counted(like: Tensor, valid: Tensor) -> Tensor:
     """How many elements of each sample count.
 
     Raises:
         ValueError: None of a sample on a CPU. A GPU would have to wait for the answer, and divides by zero:
             the loss is no number, which stops a training.
     """
-    size = math.prod(like.shape[1:])
-    if valid is None:
-        return like.new_full((len(like),), size)
     flat = valid.unsqueeze(-1).flatten(1)
-    count = flat.sum(1) * (size // flat.shape[1])
+    count = flat.sum(1) * (math.prod(like.shape[1:]) // flat.shape[1])
     if valid.device.type == "cpu" and not bool(count.all()):
         raise ValueError(f"samples {(count == 0).nonzero().flatten().tolist()} have no valid element")
     return count.to(like.dtype)
 
 
-def _mean(x: Tensor, quiet: Tensor | None, count: Tensor) -> Tensor:
-    flat = (x if quiet is None else x.masked_fill(quiet, 0)).flatten(1)
-    return flat.mean(1) if quiet is None else flat.sum(1) / count
+def _diagnosed(g: Tensor, quiet: Tensor | None, count: Tensor | None) -> Tensor:
+    """Mean square; unmasked in one sweep without a temporary, if less exact than a mean's pairwise sums."""
+    if quiet is not None:
+        return _mean(g.square(), quiet, count)
+    flat = g.flatten(1)
+    norm: Tensor = torch.linalg.vector_norm(flat, dim=1)
+    return norm.square() / flat.shape[1]
+
+
+def _mean(x: Tensor, quiet: Tensor | None, count: Tensor | None) -> Tensor:
+    if quiet is None or count is None:
+        return x.flatten(1).mean(1)
+    return x.masked_fill(quiet, 0).flatten(1).sum(1) / count

@@ -95,7 +95,7 @@ def sums_kernel(
 @triton.jit
 def means_kernel(
     sums, product, square, normaliser, count, parts,
-    FLOOR: tl.constexpr, HAS_OTHER: tl.constexpr, PARTS: tl.constexpr,
+    FLOOR: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """Sums (b, parts, 4) to the results of one sample; PARTS >= parts is a power of two."""
     row = tl.program_id(0)
@@ -105,7 +105,7 @@ def means_kernel(
     tl.store(product + row, tl.sum(tl.load(place, mask=p < parts, other=0), axis=0) / number)
     tl.store(square + row, tl.sum(tl.load(place + 1, mask=p < parts, other=0), axis=0) / number)
     scale = number / number
-    if HAS_OTHER:
+    if FLOOR is not None:
         error = tl.sum(tl.load(place + 2, mask=p < parts, other=0), axis=0) / number
         scale = 1.0 / tl.where(error < FLOOR, FLOOR, error)  # a mean that is no number stays one
     tl.store(normaliser + row, scale)
@@ -114,7 +114,7 @@ def means_kernel(
 
 @triton.jit
 def gradient_kernel(
-    f, target, x, skip, out, other, weight, valid, by_product, by_square, count,
+    f, target, x, skip, out, other, weight, valid, by_product, count,
     to_f, to_target, to_x, to_skip, to_out, to_other,
     n, chunk, skip_columns, skip_inner, out_columns, out_inner, weight_columns, weight_inner,
     valid_columns, valid_inner,
@@ -125,7 +125,6 @@ def gradient_kernel(
     part = tl.program_id(1)
     number = tl.load(count + row)
     p = tl.load(by_product + row) / number
-    s = 2 * tl.load(by_square + row) / number
     skip_sum = tl.zeros([BLOCK], dtype=ACC)
     out_sum = tl.zeros([BLOCK], dtype=ACC)
     for start in range(0, chunk, BLOCK):
@@ -140,7 +139,7 @@ def gradient_kernel(
         if weight is not None:
             pw = pw * _column(weight, row, i, inside, weight_columns, weight_inner, ACC)
         by_r = tl.where(counts, pw * g, 0.0)
-        by_g = tl.where(counts, pw * r + (s - 2 * ALPHA * pw) * g, 0.0)
+        by_g = tl.where(counts, pw * (r - 2 * ALPHA * g), 0.0)
         whole = by_r + by_g
         at = row * n + i
         if to_target is not None:
@@ -178,7 +177,7 @@ def forward(
     weight: Tensor | None,
     valid: Tensor | None,
     alpha: float,
-    floor: float,
+    floor: float | None,
 ) -> Sums:
     """As `reference.forward`, but that a sample without a valid element is not refused: its mean is NaN."""
     dtype = accumulator(f, target, x, other)
@@ -191,12 +190,12 @@ def forward(
             *pointers, sums, n, chunk, *numbers, alpha, _language(dtype), BLOCK, num_warps=WARPS
         )
         rounded = triton.next_power_of_2(parts)
-        means_kernel[(b,)](sums, product, square, normaliser, count, parts, floor, other is not None, rounded)
+        means_kernel[(b,)](sums, product, square, normaliser, count, parts, floor, rounded)
     return product, square, normaliser, count
 
 
 def backward(
-    product: Tensor, square: Tensor, count: Tensor, operands: Operands, alpha: float, needs: Sequence[bool]
+    by_product: Tensor, count: Tensor, operands: Operands, alpha: float, needs: Sequence[bool]
 ) -> list[Tensor]:
     """As `reference.backward`."""
     f, target, x, skip, out, other, _, _ = operands
@@ -211,7 +210,7 @@ def backward(
             made.append(torch.empty((b, parts), dtype=dtype, device=f.device))
         else:
             made.append(torch.empty(value.shape, dtype=value.dtype, device=f.device))
-    given = (product.to(dtype).contiguous(), square.to(dtype).contiguous(), count)
+    given = (by_product.to(dtype).contiguous(), count)
     if b:
         gradient_kernel[(b, parts)](
             *pointers, *given, *made, n, chunk, *numbers, alpha, _language(dtype), BLOCK, num_warps=WARPS

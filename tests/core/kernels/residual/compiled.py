@@ -19,7 +19,7 @@ def arguments(data: str) -> dict[str, str]:
     pointers = dict.fromkeys(
         ("f", "target", "x", "other", "to_f", "to_target", "to_x", "to_other"), f"*{data}"
     )
-    pointers |= dict.fromkeys(("skip", "out", "weight", "by_product", "by_square", "count", "sums"), "*fp32")
+    pointers |= dict.fromkeys(("skip", "out", "weight", "by_product", "count", "sums"), "*fp32")
     pointers |= dict.fromkeys(("to_skip", "to_out", "product", "square", "normaliser"), "*fp32")
     sizes = {f"{name}_{kind}": "i32" for name in INTEGERS for kind in ("columns", "inner")}
     return {**pointers, **sizes, "valid": "*u8", "n": "i32", "chunk": "i32", "parts": "i32"}
@@ -27,7 +27,7 @@ def arguments(data: str) -> dict[str, str]:
 
 def crosses() -> None:
     sweep = {"ALPHA": 1.2, "ACC": kernels._language(torch.float32), "BLOCK": kernels.BLOCK}
-    most = {"FLOOR": 1e-5, "HAS_OTHER": True, "PARTS": kernels.MOST_PARTS}
+    most = {"FLOOR": 1e-5, "PARTS": kernels.MOST_PARTS}
     for target in TARGETS:
         for data in ("fp32", "bf16") if target == 90 else ("fp32",):
             for kernel in (kernels.sums_kernel, kernels.gradient_kernel):

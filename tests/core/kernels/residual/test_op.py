@@ -70,17 +70,18 @@ def test_gradcheck(choice: str) -> None:
     switch.choose(choice)
     arguments = full(normal(3, 2, 2, dtype=torch.float64).requires_grad_())
 
-    def moments(f: Tensor, target: Tensor, x: Tensor, skip: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-        found = weighted_residual(
+    def product(f: Tensor, target: Tensor, x: Tensor, skip: Tensor, other: Tensor) -> Tensor:
+        return weighted_residual(
             f, target, x=x, skip=skip, out=arguments[4], other=other, weight=arguments[6], alpha=0.7
-        )
-        return found.product, found.square
+        ).product
 
-    assert torch.autograd.gradcheck(moments, [arguments[k] for k in (0, 1, 2, 3, 5)])
+    assert torch.autograd.gradcheck(product, [arguments[k] for k in (0, 1, 2, 3, 5)])
 
 
 def by_name(*given: Any) -> tuple[Tensor, ...]:
-    named = dict(zip(("x", "skip", "out", "other", "weight", "valid", "alpha"), given[2:9], strict=True))
+    named = dict(
+        zip(("x", "skip", "out", "other", "weight", "valid", "alpha", "floor"), given[2:], strict=True)
+    )
     return tuple(weighted_residual(*given[:2], **named))
 
 
@@ -91,11 +92,9 @@ def test_the_operator_and_the_function_say_the_same() -> None:
         product, square, normaliser, *_ = call(*arguments)
         assert product.requires_grad and not normaliser.requires_grad
         leaves = [arguments[k] for k in (0, 1, 2, 3, 5)]
-        results.append(
-            [product, square, normaliser, *torch.autograd.grad((product + 2 * square).sum(), leaves)]
-        )
+        results.append([product, square, normaliser, *torch.autograd.grad(product.sum(), leaves)])
     for one, another in zip(*results, strict=True):
-        torch.testing.assert_close(one, another, rtol=0, atol=0)
+        torch.testing.assert_close(one, another, rtol=1e-5, atol=1e-6)
 
 
 def test_only_asked_gradients_are_made() -> None:
@@ -103,7 +102,7 @@ def test_only_asked_gradients_are_made() -> None:
     count = torch.full((3,), 5.0)
     given = (f.detach(), target, None, None, None, None, None, None)
     needs = [False, True, False, False, False, False]
-    found = reference.backward(torch.ones(3), torch.zeros(3), count, given, 0.0, needs)
+    found = reference.backward(torch.ones(3), count, given, 0.0, needs)
     torch.testing.assert_close(found, [-2 * (f.detach() - target) / 5])
 
 

@@ -43,8 +43,9 @@ def test_errors_on_a_gpu_are_those_of_rounding(dtype: torch.dtype, shape: tuple[
             out=rest[1],
             weight=rest[2],
             alpha=1.2,
+            floor=1e-5,
         )
-        gradients = torch.autograd.grad((moments.product + moments.square).sum(), leaves)
+        gradients = torch.autograd.grad(moments.product.sum(), leaves)
         results.append([v.detach().cpu() for v in (*moments, *gradients)])
     bound = 1e-5 if dtype == torch.float32 else 5e-3
     for found, exact in zip(*results, strict=True):
