@@ -8,28 +8,14 @@ All three are closed under added noise, Sigma + sigma^2 I. Densities are summed 
 exp(log N) of one expert overflows float32 from d = 64 at a standard deviation of 0.1.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-LOG_2PI = math.log(2 * math.pi)
-
-
-def whiten(residual: Float[Tensor, "*n g m"], factor: Float[Tensor, "*k g m m"]) -> Float[Tensor, "*n g m"]:
-    """Solve L y = residual per block by forward substitution, unrolled over m.
-
-    A library triangular solve launches one call per tiny block; m is 1 to about 16 here.
-    """
-    solved: list[Tensor] = []
-    for i in range(residual.shape[-1]):
-        r = residual[..., i]
-        for j, y in enumerate(solved):
-            r = r - factor[..., i, j] * y
-        solved.append(r / factor[..., i, i])
-    return torch.stack(solved, dim=-1)
+from stillhand.core.kernels.mixture import reference
+from stillhand.core.kernels.mixture.op import mixture_log_prob, mixture_log_responsibilities
 
 
 @dataclass(frozen=True)
@@ -71,11 +57,7 @@ class Mixture:
 
     def log_prob_experts(self, x: Float[Tensor, "b s d"]) -> Float[Tensor, "b s e"]:
         """Log N(x; mu_e, Sigma_e) of s samples per row under each expert."""
-        residual = x[:, :, None] - self.mean[:, None]
-        blocks = residual.view(*residual.shape[:-1], *self.factor.shape[2:4])
-        y = whiten(blocks, self.factor[:, None])
-        log_det = self._log_diagonal()[:, None]
-        return -0.5 * (y.square().sum(dim=(-2, -1)) + x.shape[-1] * LOG_2PI) - log_det
+        return reference.log_prob_experts(x, self.mean, self.factor)
 
     def log_joint(self, x: Float[Tensor, "b s d"]) -> Float[Tensor, "b s e"]:
         """Log pi_e + log N(x; mu_e, Sigma_e)."""
@@ -83,24 +65,21 @@ class Mixture:
 
     def log_prob(self, x: Float[Tensor, "b s d"]) -> Float[Tensor, "b s"]:
         """Log q(x | c), exact."""
-        return self.log_joint(x).logsumexp(dim=-1)
+        return mixture_log_prob(x, self.mean, self.factor, self.log_gate)
 
     def log_responsibilities(self, x: Float[Tensor, "b s d"]) -> Float[Tensor, "b s e"]:
         """Log q(e | x, c): which expert a sample belongs to."""
-        return self.log_joint(x).log_softmax(dim=-1)
+        return mixture_log_responsibilities(x, self.mean, self.factor, self.log_gate)
 
     def entropies(self) -> Float[Tensor, "b e"]:
         """Differential entropy of each expert, in nats: sum log L_ii + d/2 (1 + log 2 pi)."""
-        return self._log_diagonal() + 0.5 * self.mean.shape[-1] * (1 + LOG_2PI)
+        return reference.log_diagonal(self.factor) + 0.5 * self.mean.shape[-1] * (1 + reference.LOG_2PI)
 
     def sample_experts(self, noise: Float[Tensor, "b e v d"]) -> Float[Tensor, "b e v d"]:
         """mu_e + L_e noise: v samples of every expert, differentiable in mean and factor."""
         blocks = noise.reshape(*noise.shape[:-1], *self.factor.shape[2:4])
         spread = (self.factor[:, :, None] * blocks[..., None, :]).sum(dim=-1)
         return self.mean[:, :, None] + spread.flatten(start_dim=-2)
-
-    def _log_diagonal(self) -> Float[Tensor, "b e"]:
-        return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=(-2, -1))
 
 
 def choose(log_gate: Float[Tensor, "b e"], uniform: Float[Tensor, " b"]) -> Int[Tensor, " b"]:

@@ -8,7 +8,8 @@ from scipy.stats import chisquare
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from stillhand.core.mixture import Mixture, choose, whiten
+from stillhand.core.kernels.mixture.reference import whiten
+from stillhand.core.mixture import Mixture, choose
 
 BLOCKS = [(6, 1), (3, 2), (1, 6)]  # diagonal, per step, full: all of 6 numbers
 

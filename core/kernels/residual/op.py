@@ -153,13 +153,11 @@ torch.library.define(
 )
 
 
-@torch.library.impl("stillhand::weighted_residual", "cpu")
 def _cpu(*arguments: Any) -> Sums:
     check(*arguments[:8])
     return reference.forward(*arguments)
 
 
-@torch.library.impl("stillhand::weighted_residual", "cuda")
 def _cuda(*arguments: Any) -> Sums:
     check(*arguments[:8])
     if not switch.has_triton():
@@ -177,16 +175,15 @@ def _fake(*arguments: Any) -> Sums:
     return row, row.clone(), row.clone(), row.clone()
 
 
-@torch.library.impl("stillhand::weighted_residual_backward", "cpu")
 def _cpu_backward(by_product: Tensor, count: Tensor, *rest: Any) -> list[Tensor]:
-    return reference.backward(by_product, count, _as_operands(rest[:8]), *rest[8:])
+    made = reference.backward(by_product, count, _as_operands(rest[:8]), *rest[8:])
+    return [v.contiguous() for v in made]  # as the fake says, whatever f's strides
 
 
-@torch.library.impl("stillhand::weighted_residual_backward", "cuda")
 def _cuda_backward(by_product: Tensor, count: Tensor, *rest: Any) -> list[Tensor]:
     operands, alpha, needs = _as_operands(rest[:8]), *rest[8:]
     if not switch.has_triton():
-        return reference.backward(by_product, count, operands, alpha, needs)
+        return _cpu_backward(by_product, count, *rest)
     from stillhand.core.kernels.residual import triton_kernel
 
     return triton_kernel.backward(by_product, count, operands, alpha, needs)
@@ -210,3 +207,8 @@ torch.library.register_autograd(
     _operator_backward,
     setup_context=lambda ctx, inputs, output: _keep(ctx, inputs, output),
 )
+
+torch.library.impl("stillhand::weighted_residual", "cpu", _cpu)
+torch.library.impl("stillhand::weighted_residual", "cuda", _cuda)
+torch.library.impl("stillhand::weighted_residual_backward", "cpu", _cpu_backward)
+torch.library.impl("stillhand::weighted_residual_backward", "cuda", _cuda_backward)

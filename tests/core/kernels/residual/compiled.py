@@ -31,16 +31,16 @@ def crosses() -> None:
     for target in TARGETS:
         for data in ("fp32", "bf16") if target == 90 else ("fp32",):
             for kernel in (kernels.sums_kernel, kernels.gradient_kernel):
-                registers, stack, shared = compile_for(target, kernel, arguments(data), sweep, kernels.WARPS)
-                assert stack == 0 and registers <= 128 and shared <= 4096, (
+                registers, spills, shared = compile_for(target, kernel, arguments(data), sweep, kernels.WARPS)
+                assert spills == 0 and registers <= 128 and shared <= 4096, (
                     target,
                     data,
                     registers,
-                    stack,
+                    spills,
                     shared,
                 )
-        registers, stack, shared = compile_for(target, kernels.means_kernel, arguments("fp32"), most)
-        assert stack == 0 and registers <= 64 and shared <= 4096, (target, registers, stack, shared)
+        registers, spills, shared = compile_for(target, kernels.means_kernel, arguments("fp32"), most)
+        assert spills == 0 and registers <= 64 and shared <= 4096, (target, registers, spills, shared)
 
 
 class Compared(nn.Module):
