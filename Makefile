@@ -6,7 +6,7 @@ export OMP_NUM_THREADS := 1
 export MUJOCO_GL ?= egl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint table bench fuzz images-data
+.PHONY: help demo test test-gpu lint table bench fuzz images-data
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
@@ -45,6 +45,10 @@ $(RUN)/digits:
 
 test: $(BIN)/.complete lint  ## lint, types, import contracts and the whole suite, CPU only
 	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu"
+
+test-gpu: $(BIN)/.complete  ## what needs a CUDA device (with a CUDA build of torch), and the speed of the kernels there
+	$(BIN)/pytest -m gpu
+	$(BIN)/stillhand bench kernels
 
 lint: $(BIN)/.complete  ## style, types and who may import whom
 	$(BIN)/ruff check .

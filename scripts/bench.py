@@ -1,8 +1,9 @@
-"""Speed on this machine: `stillhand bench data`, `train` and `rollout` print a table and write JSON.
+"""Speed on this machine: `stillhand bench data`, `train`, `rollout`, `kernels` print a table and write JSON.
 
     runs/bench/NAME.json   {"device", "commit", "rows": [{"name", "metric", "value", "unit"}]}
 
-Figures are CPU time of one thread: on a shared machine wall time measures the neighbours.
+Figures are CPU time of one thread: on a shared machine wall time measures the neighbours. Those of kernels
+are times of a CUDA device, and without one there are none.
 """
 
 import importlib
@@ -18,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from stillhand.scripts.stage import command, commit, device, plain, writable_folder
 
 Row = dict[str, Any]
-BENCHES = ("data", "train", "rollout")
+BENCHES = ("data", "train", "rollout", "kernels")
 
 
 @dataclass
@@ -26,7 +27,7 @@ class BenchConfig:
     """Settings of a benchmark.
 
     Args:
-        name: What to measure: data, train or rollout.
+        name: What to measure: data, train, rollout or kernels.
         out: The JSON file.
         task, controllers: Configuration groups, for `rollout`.
         run: Folder with the checkpoints, for `rollout`.
@@ -61,7 +62,8 @@ def main(config: DictConfig) -> None:
         f"stillhand.scripts.bench_{settings['name']}"
     ).measure
     rows = measure(**arguments)
-    text = json.dumps({"device": device(), "commit": commit(), "rows": rows}, indent=1, allow_nan=False)
+    where = rows[0].pop("device", device())
+    text = json.dumps({"device": where, "commit": commit(), "rows": rows}, indent=1, allow_nan=False)
     out.write_text(text + "\n")
     print(table(rows))
     print(f"wrote {out}")

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stillhand.core import checkpoint
+from stillhand.core.kernels import switch
 from stillhand.core.one_step.turns import Diverged
 from stillhand.core.settings import Settings
 from stillhand.core.shapes import Info
@@ -31,7 +32,7 @@ from stillhand.scripts.stage import at_least, commit, versions
 
 # What may differ between a killed run and its continuation.
 PLACES = ("out", "run", "data", "teacher", "states", "tokenizer", "encoder", "warmup")
-NOT_IN_CARD = (*PLACES, "threads", "tensorboard", "checkpoint_every", "keep", "mapped")
+NOT_IN_CARD = (*PLACES, "threads", "tensorboard", "checkpoint_every", "keep", "mapped", "kernels")
 COMPARED = ("dataset", "teacher", "states", "tokenizer", "encoder", "warmup")  # of a card, beside its recipe
 IMAGES_FOLDER = "task.images.folder="
 CLOCKS = {"train_cpu_seconds": time.process_time, "train_wall_seconds": time.monotonic}
@@ -144,7 +145,7 @@ def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_of(config: dict[str, Any]) -> Settings:
-    """How to optimize, after a look at the stage's own numbers; sets torch's threads.
+    """How to optimize, after a look at the stage's own numbers; sets torch's threads and the kernels.
 
     Raises:
         ValueError: Names the setting that is wrong.
@@ -153,6 +154,7 @@ def settings_of(config: dict[str, Any]) -> Settings:
     if config["tensorboard"] and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("tensorboard=true needs: pip install 'stillhand[tensorboard]'")
     torch.set_num_threads(config["threads"])
+    switch.choose(config["kernels"])
     given = config["training"]
     return Settings(**{**given, "restarts": tuple(given["restarts"]), "betas": tuple(given["betas"])})
 

@@ -43,6 +43,7 @@ class TrainConfig:
         tensorboard: Write event files too.
         threads: Of torch.
         device: Where the networks are trained, for example cuda.
+        kernels: auto, triton (or an error) or reference (plain PyTorch); see core/kernels/switch.py.
     """
 
     task: Any = MISSING
@@ -68,6 +69,7 @@ class TrainConfig:
     tensorboard: bool = False
     threads: int = 1
     device: str = "cpu"
+    kernels: str = "auto"
 
 
 ConfigStore.instance().store(name="train_schema", node=TrainConfig)
