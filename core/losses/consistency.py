@@ -59,8 +59,9 @@ def consistency_loss(
         raise ValueError(f"need 0 < sigma_next < sigma, got {pair} in sample {first}")
     x = perturb(x0, noise, sigma)
     reached = target(step(x, sigma, sigma_next).detach(), sigma_next).detach()
-    error = weighted_residual(student(x, sigma), reached).product
-    return error if weight is None else weight * error, {"consistency/mse": error.detach()}
+    moments = weighted_residual(student(x, sigma), reached)
+    loss = moments.product if weight is None else weight * moments.product
+    return loss, {"consistency/mse": moments.square}
 
 
 def bounded(denoise: DenoiseFn, sigma_min: float) -> DenoiseFn:

@@ -35,8 +35,8 @@ def regression_loss(
     Returns:
         Loss (b,), and `regression/mse`, the same without gradient.
     """
-    error = weighted_residual(regression_act(net, cond, x0.shape[1:]), x0).product
-    return error, {"regression/mse": error.detach()}
+    moments = weighted_residual(regression_act(net, cond, x0.shape[1:]), x0)
+    return moments.product, {"regression/mse": moments.square}
 
 
 def mip_loss(
@@ -62,11 +62,11 @@ def mip_loss(
         ValueError: t_star outside (0, 1).
     """
     _check_time(t_star)
-    first = weighted_residual(regression_act(net, cond, x0.shape[1:]), x0).product
+    first = weighted_residual(regression_act(net, cond, x0.shape[1:]), x0)
     answer = net(x0 + (1 - t_star) * noise, x0.new_full((len(x0),), t_star), cond)
-    second = weighted_residual(answer, x0).product
-    loss = MIP_SCALE * x0.shape[-1] * (first / t_star**2 + second / (1 - t_star) ** 2)
-    return loss, {"mip/first_mse": first.detach(), "mip/second_mse": second.detach()}
+    second = weighted_residual(answer, x0)
+    loss = MIP_SCALE * x0.shape[-1] * (first.product / t_star**2 + second.product / (1 - t_star) ** 2)
+    return loss, {"mip/first_mse": first.square, "mip/second_mse": second.square}
 
 
 def regression_act(net: Callable[..., Tensor], cond: Condition, shape: Sequence[int]) -> Sample:

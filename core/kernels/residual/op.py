@@ -16,7 +16,7 @@ from stillhand.core.kernels.residual import reference
 from stillhand.core.kernels.residual.reference import Operands, Sums
 from stillhand.core.shapes import Sample
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+DTYPES = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 NAMES = ("f", "target", "x", "skip", "out", "other", "weight", "valid")
 
 
@@ -87,11 +87,12 @@ def check(
     if (x is None) is not (skip is None) or (x is None) is not (out is None):
         raise ValueError("x, skip and out belong together: give all three or none")
     # Written for speed: a loss of actions takes 100 us altogether.
-    shape, device = f.shape, f.device
+    shape, device, cpu = f.shape, f.device, f.is_cpu
     for name, value in zip(NAMES, (f, target, x, skip, out, other, weight, valid), strict=True):
         if value is None:
             continue
-        if value.dtype not in (DTYPES if name != "valid" else (torch.bool,)) or value.device != device:
+        right = value.dtype in DTYPES if name != "valid" else value.dtype == torch.bool
+        if not right or (not (cpu and value.is_cpu) and value.device != device):
             _refuse(name, value, device)
         if value.shape != shape and not _fits(name, value, f):
             raise ValueError(f"{name} of shape {tuple(value.shape)} does not fit f of {tuple(shape)}")
