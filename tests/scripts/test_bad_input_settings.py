@@ -34,6 +34,7 @@ TRAIN_CASES = {
     "method with a teacher": (["method=vdd"], ("method=vdd is distilled: use stillhand distill method=vdd",)),
     "restarts beyond the end": (["training.restarts=[9,12000]"], ("restarts", "steps=12000", "[9, 12000]")),
     "device of no kind": (["device=abacus"], ("device='abacus'",)),
+    "kernels of no kind": (["kernels=fast"], ("kernels", "auto, triton, reference", "'fast'")),
     "t_star outside": (["method=mip", "model.t_star=1.5"], ("t_star", "1.5")),
 }
 

@@ -34,7 +34,7 @@ def config(out: Path, **changes: Any) -> dict[str, Any]:
     return {
         "task": {"name": "fmnist", "flip": False, "images": {**images, **changes}},
         "name": "diffusion", "out": str(out), "seed": 0, "threads": 1, "checkpoint_every": 1, "keep": 1,
-        "tensorboard": False, "device": "cpu", "training": training,
+        "tensorboard": False, "device": "cpu", "kernels": "auto", "training": training,
     }  # fmt: skip
 
 
