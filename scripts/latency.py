@@ -21,6 +21,7 @@ from stillhand.datasets.schema import Array, Frames
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.metrics import latency_percentiles
 from stillhand.policies.base import ChunkPolicy
+from stillhand.policies.exported import ExportedPolicy
 from stillhand.scripts.evaluation import Controller, warm
 from stillhand.scripts.stage import device
 
@@ -40,7 +41,7 @@ def measure(controllers: Sequence[Controller], env: PositionEnv, calls: int, pat
     if calls < 1:
         raise ValueError(f"latency_calls must be at least 1, got {calls}")
     windows = {controller.name: warm(controller.policy, env) for controller in controllers}
-    acting = [_acting(c.policy, *windows[c.name]) for c in controllers]
+    acting = [_acting(c.player, *windows[c.name]) for c in controllers]
     seeing = [c for c in controllers if c.policy.border.spec.cameras]
     with one_thread():
         timed = [*acting, *(_planning(c.policy, *windows[c.name]) for c in seeing)]
@@ -64,9 +65,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _acting(policy: ChunkPolicy, window: Array, frames: Frames) -> Call:
+def _acting(player: ChunkPolicy | ExportedPolicy, window: Array, frames: Frames) -> Call:
     """From observations to a chunk."""
-    return lambda rng: policy.act(window, [rng], frames)
+    return lambda rng: player.act(window, [rng], frames)
 
 
 def _planning(policy: ChunkPolicy, window: Array, frames: Frames) -> Call:

@@ -38,6 +38,7 @@ OPTIONS = sorted(
     f"{path.parent.name}={path.stem}" for path in CONFIGS.glob("*/*.yaml") if path.stem not in TUNED
 )
 NEEDS = {"bench": ("name=data",), "table": ("table=avoiding",)}  # stages without a default for everything
+NEEDS["export"] = ("checkpoint=runs/vdd",)
 NEEDS |= dict.fromkeys(("prepare", "convert"), ("format=replay",))
 ALLOWED = {
     **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,
