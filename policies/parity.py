@@ -18,7 +18,7 @@ from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.schema import Array
 from stillhand.policies.base import Border, ChunkPolicy
-from stillhand.policies.encoders import NOTHING_SEEN
+from stillhand.policies.encoders import NOTHING_SEEN, StateEncoder
 from stillhand.policies.runtime.planner import Planner
 from stillhand.policies.teacher import DiffusionPolicy
 
@@ -26,11 +26,13 @@ from stillhand.policies.teacher import DiffusionPolicy
 def random_windows(border: Border, n: int, seed: int) -> Float[Array, "n t o"]:
     """Observations with the mean and deviation of the demonstrated ones, each number on its own."""
     o = border.spec.observation_dim
+    assert isinstance(border.encoder, StateEncoder)  # nothing else is exported
     normalizer = border.encoder.normalizer
     shift, scale = (values[:o].numpy() for values in (normalizer.shift, normalizer.scale))
     rng = np.random.default_rng([seed, 0])
     drawn = rng.standard_normal((n, border.observation_horizon, o), dtype=np.float32)
-    return (shift + scale * drawn).astype(np.float32)
+    windows: Array = shift + scale * drawn
+    return windows
 
 
 def demonstrated_windows(
@@ -41,7 +43,8 @@ def demonstrated_windows(
     horizons = border.observation_horizon, border.prediction_horizon
     loader = WindowLoader(demonstrations.numbers, *horizons, rows, seed)
     met = [loader.batch(number).observation.numpy() for number in range(-(-n // rows))]
-    return np.concatenate(met)[:n]
+    windows: Array = np.concatenate(met)[:n]
+    return windows
 
 
 def compare(

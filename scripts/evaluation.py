@@ -152,7 +152,7 @@ def evaluate(controller: Controller, env: PositionEnv, plan: Plan, run: Path, pl
     write_results(folder, results)
     write_text(folder / CARD, json.dumps(_card(controller, env, plan), indent=1) + "\n")
     if isinstance(controller.player, MixturePolicy) and isinstance(env, Avoiding):
-        write_map(controller.policy, run / "mixtures" / f"{controller.name}.npz")
+        write_map(controller.player, run / "mixtures" / f"{controller.name}.npz")
     won = sum(result.success for result in results)
     solved = sum(bool(result.solved) for result in results)
     aside = f" of {solved} that solve the task" if goals_of(env) else ""

@@ -8,6 +8,7 @@ The same semantics as a rollout's (`envs/receding.py`), for one episode; the sam
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +60,8 @@ class Controller:
         self._rngs = [np.random.default_rng(seed)]
         self._steps = 0
 
-    def act(self, observation: Floats) -> Floats:
-        """The next action, (a,), for what is observed now, (o,), both in physical units.
+    def act(self, observation: NDArray[Any]) -> Floats:
+        """The next action, (a,), for what is observed now, (o,) float32, both in physical units.
 
         Raises:
             ValueError: The observation has another shape or type or is not finite, or the plan is not finite.
@@ -77,7 +78,8 @@ class Controller:
         if phase == 0:
             self._plan()
         self._steps += 1
-        return self._planner.actions[0, phase].copy()  # the buffer belongs to the next plan
+        action: Floats = self._planner.actions[0, phase].copy()  # the buffer belongs to the next plan
+        return action
 
     def _plan(self) -> None:
         self._planner.draw(self._rngs)
@@ -86,11 +88,10 @@ class Controller:
         if not np.isfinite(actions).all():
             raise ValueError(f"planned a non-finite action at step {self._steps}: {actions[0].tolist()}")
 
-    def _check(self, observation: NDArray[np.generic]) -> None:
+    def _check(self, observation: NDArray[Any]) -> None:
         expected = (self.card.windows[1],)
-        if not isinstance(observation, np.ndarray) or observation.dtype != np.float32:
-            kind = getattr(observation, "dtype", type(observation).__name__)
-            raise ValueError(f"{KEY} is {kind}, expected a numpy array of float32")
+        if observation.dtype != np.float32:
+            raise ValueError(f"{KEY} is {observation.dtype}, expected float32")
         if observation.shape != expected:
             raise ValueError(f"{KEY} has shape {observation.shape}, expected {expected}")
         if not np.isfinite(observation).all():

@@ -142,10 +142,9 @@ def _verified(path: Path, expected: str) -> bytes:
 
 def _checked(path: Path, found: Mapping[str, Any]) -> Card:
     """A card from JSON; every field that a plan depends on is checked, by value."""
-    o = found.get("observations")
-    observations = {KEY: _pair(path, f"observations.{KEY}", o.get(KEY) if isinstance(o, dict) else o)}
-    if set(o) != {KEY}:
-        raise ValueError(f"{path}: observations has the keys {sorted(o)}, this version knows {[KEY]}")
+    observed = _typed(path, found, "observations", dict)
+    if set(observed) != {KEY}:
+        raise ValueError(f"{path}: observations has the keys {sorted(observed)}, this version knows {[KEY]}")
     h, a = actions = _pair(path, "actions", found.get("actions"))
     horizon = _whole(path, "action_horizon", found.get("action_horizon"))
     if horizon > h:
@@ -155,7 +154,7 @@ def _checked(path: Path, found: Mapping[str, Any]) -> Card:
         task=_typed(path, found, "task", str),
         policy=_typed(path, found, "policy", str),
         control_hz=_positive(path, "control_hz", found.get("control_hz")),
-        observations=observations,
+        observations={KEY: _pair(path, f"observations.{KEY}", observed[KEY])},
         actions=actions,
         action_low=_bounds(path, found, "action_low", a),
         action_high=_bounds(path, found, "action_high", a),

@@ -65,7 +65,7 @@ class Planner:
         self._bound = self._bind(folder)
 
     def draw(self, rngs: Sequence[np.random.Generator]) -> None:
-        """Draw for one plan of every row, row i from rngs[i] alone: the numbers that the policy in torch draws."""
+        """Draw for one plan of every row, row i from rngs[i] alone: the numbers torch's policy draws."""
         if self.noise is None:
             return
         for i, rng in enumerate(rngs):
