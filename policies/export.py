@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,7 +48,7 @@ class _PlanWithoutNoise(nn.Module):
 
     def __init__(self, policy: ChunkPolicy) -> None:
         super().__init__()
-        self.plan, self.shape = _Plan(policy), policy.border.sample_shape
+        self.plan, self.shape = _Plan(policy), policy.draw(np.random.default_rng(0)).shape
 
     def forward(self, observation: Tensor) -> tuple[Tensor, ...]:
         noise = observation.new_zeros(observation.shape[0], *self.shape)
