@@ -51,7 +51,7 @@ class Controller:
         return self._steps
 
     @property
-    def info(self) -> Mapping[str, float]:
+    def info(self) -> Mapping[str, float | int]:
         """What the last plan said beside its actions: of a mixture `expert` and `gate`."""
         return {name: values[0].item() for name, values in self._planner.info.items()}
 
