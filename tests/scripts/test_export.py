@@ -17,6 +17,7 @@ from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.ledger import Ledger
 from stillhand.envs.receding import RecedingHorizon
 from stillhand.envs.results import read_results
+from stillhand.envs.rollout import rollout
 from stillhand.policies import checkpoint
 from stillhand.policies.runtime import folder as folders
 from stillhand.policies.runtime.controller import Controller
@@ -24,6 +25,23 @@ from stillhand.scripts import evaluation
 
 ROBOT = Path(__file__).resolve().parents[2] / "docs" / "robot.md"
 FEW = "inputs=200"
+WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ImportError(name)
+sys.meta_path.insert(0, NoTorch())
+from stillhand.envs.avoiding import Avoiding
+from stillhand.envs.ledger import Ledger
+from stillhand.envs.results import write_results
+from stillhand.envs.rollout import rollout
+from stillhand.policies.exported import ExportedPolicy
+home, folder = map(Path, sys.argv[1:])
+ledger = Ledger.load(home / "ledger.json")
+write_results(home / "played", rollout(Avoiding(), ExportedPolicy(folder), ledger, 2, batch_rows=4))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +133,24 @@ def test_rollouts_play_an_export_beside_torch(
     timed = json.loads((tmp_path / "latency.json").read_text())["controllers"]
     assert set(timed) == {"vdd", "vdd-onnx"} and timed["vdd-onnx"]["p50"] > 0
     assert Ledger.load(tmp_path / "ledger.json").rows[0].policy_seed == own[0].policy_seed
+
+
+def test_rollouts_need_no_torch(exported: Path, trained: Path, tmp_path: Path) -> None:
+    """Simulator, ledger and graph in a process without torch: the episodes that torch plays."""
+    policy, _ = checkpoint.load(trained / "vdd")
+    ledger = Ledger.grouped(2, 2, seed=4)
+    ledger.save(tmp_path / "ledger.json")
+    own = rollout(Avoiding(), policy, ledger, 2, batch_rows=4)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", WITHOUT_TORCH, str(tmp_path), str(exported / "vdd")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for a, b in zip(own, read_results(tmp_path / "played"), strict=True):
+        assert (a.policy_seed, a.success, a.mode, a.steps) == (b.policy_seed, b.success, b.mode, b.steps)
+        assert a.experts == b.experts
+        np.testing.assert_allclose(a.path, b.path, atol=1e-4)
 
 
 def test_an_export_of_other_weights_or_sampling_is_not_played(exported: Path, trained: Path) -> None:
