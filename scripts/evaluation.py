@@ -184,19 +184,21 @@ def _card(controller: Controller, env: PositionEnv, plan: Plan) -> dict[str, Any
         "goals": goals_of(env),
         "position_columns": [] if columns is None else [columns.start, columns.stop],
         "action_horizon": plan.action_horizon,
-        "rollout": _conditions(controller, plan),
+        "rollout": {**_exported(controller.player), **_conditions(controller.policy, plan)},
         "versions": versions(),
     }
 
 
-def _conditions(controller: Controller, plan: Plan) -> dict[str, Any]:
+def _exported(player: ChunkPolicy | ExportedPolicy) -> dict[str, Any]:
+    """Which graph played, if one did."""
+    return {"exported": player.described()} if isinstance(player, ExportedPolicy) else {}
+
+
+def _conditions(policy: ChunkPolicy, plan: Plan) -> dict[str, Any]:
     """How it was played: with the training's configuration, all that a row of a table depends on."""
     starts = len({row.start for row in plan.ledger.rows})
-    exported = controller.player
-    told = {"exported": exported.described()} if isinstance(exported, ExportedPolicy) else {}
     return {
-        **told,
-        "sampling": sampling_of(controller.policy),
+        "sampling": sampling_of(policy),
         "action_horizon": plan.action_horizon,
         "ledger_seed": plan.ledger.seed,
         "starts": starts,
