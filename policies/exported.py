@@ -8,8 +8,8 @@ import onnxruntime as ort
 from jaxtyping import Float
 
 from stillhand.datasets.schema import NO_FRAMES, Array, Chunk, Frames
-from stillhand.policies.runtime.folder import GRAPH, Card, read_card
-from stillhand.policies.runtime.planner import Planner, open_planner
+from stillhand.policies.runtime.folder import GRAPH, Card, load
+from stillhand.policies.runtime.planner import Planner
 
 
 class ExportedPolicy:
@@ -19,11 +19,12 @@ class ExportedPolicy:
         folder: What `stillhand export` wrote.
 
     Raises:
-        ValueError: If the card cannot be read.
+        ValueError: The folder is not what its card says.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.card: Card = read_card(folder)
+        self.card: Card
+        self.card, self._graph = load(folder)
         self._folder = folder
         self._planners: dict[int, Planner] = {}  # by rows: their buffers have fixed sizes
 
@@ -70,5 +71,5 @@ class ExportedPolicy:
 
     def _planner(self, rows: int) -> Planner:
         if rows not in self._planners:
-            self._planners[rows] = open_planner(self._folder, rows)
+            self._planners[rows] = Planner(self._folder, self.card, self._graph, rows)
         return self._planners[rows]

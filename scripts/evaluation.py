@@ -12,14 +12,13 @@ import numpy as np
 from stillhand.core.checkpoint import Card, write_text
 from stillhand.datasets.schema import Array, Frames, Spec
 from stillhand.envs.avoiding import Avoiding
-from stillhand.envs.base import PositionEnv, frames_of
+from stillhand.envs.base import Policy, PositionEnv, frames_of
 from stillhand.envs.goals import goals_of
 from stillhand.envs.ledger import FIELDS, Ledger, Row
 from stillhand.envs.results import EpisodeResult, read_results, write_results
 from stillhand.envs.rollout import rollout
 from stillhand.policies import checkpoint as policies
 from stillhand.policies.base import ChunkPolicy
-from stillhand.policies.exported import ExportedPolicy
 from stillhand.policies.mixture import MixturePolicy
 from stillhand.policies.one_step import OneStepPolicy, checked_scale
 from stillhand.policies.teacher import DiffusionPolicy
@@ -36,15 +35,16 @@ CARD = "controller.json"
 class Controller:
     """A policy ready to act, its entry of the group, and the card of its checkpoint.
 
-    `player` is what acts: the policy itself, or its export.
+    `player` is what acts: the policy itself, or its export, which `exported` then tells.
     """
 
     name: str
     entry: Mapping[str, Any]
     policy: ChunkPolicy
-    player: ChunkPolicy | ExportedPolicy
+    player: Policy
     card: Card
     calls: int
+    exported: Mapping[str, str] | None = None
 
 
 def choose(controllers: Mapping[str, Any], only: Sequence[str]) -> dict[str, Any]:
@@ -65,9 +65,11 @@ def load(name: str, entry: Mapping[str, Any], run: Path, spec: Spec) -> Controll
         resample(policy, f"controllers.{name}.sampling", sampling)
     if decoding is not None:
         _redecode(policy, f"controllers.{name}.decoding", decoding)
-    exported = entry.get("exported")
-    player = policy if exported is None else _export_of(run / exported, policy, found.card)
-    return Controller(name, entry, policy, player, found.card, calls=count_calls(policy))
+    calls = count_calls(policy)
+    if (exported := entry.get("exported")) is None:
+        return Controller(name, entry, policy, policy, found.card, calls)
+    player, told = _export_of(run / exported, policy, found.card)
+    return Controller(name, entry, policy, player, found.card, calls, told)
 
 
 def count_calls(policy: ChunkPolicy) -> int:
@@ -79,18 +81,24 @@ def count_calls(policy: ChunkPolicy) -> int:
     return entries.count_calls(policy.backbone(), lambda: policy.act(window, rngs, frames))
 
 
-def _export_of(folder: Path, policy: ChunkPolicy, card: Card) -> ExportedPolicy:
-    """The export in a folder, if it was made of this policy.
+def _export_of(folder: Path, policy: ChunkPolicy, card: Card) -> tuple[Policy, Mapping[str, str]]:
+    """The export in a folder, if it was made of this policy, and which graph it is.
 
     Raises:
-        ValueError: If it is none, or was made of other weights or another sampling.
+        ValueError: If it is none, was made of other weights or another sampling, or for several rows at once.
     """
+    try:
+        from stillhand.policies.exported import ExportedPolicy  # not at the top: few need onnxruntime
+    except ImportError as error:
+        raise ValueError(f"{folder}: {error}; pip install 'stillhand[runtime]'") from error
     exported = ExportedPolicy(folder)
     own = {"policy_sha256": card["files"]["policy.safetensors"], "sampling": sampling_of(policy)}
     for key, value in own.items():
         if (said := exported.card.about.get(key)) != value:
             raise ValueError(f"{folder}: exported with {key}={said!r}, but the checkpoint has {value!r}")
-    return exported
+    if (rows := exported.card.batch) not in (None, 1):
+        raise ValueError(f"{folder}: exported with batch={rows}; latencies are of 1 row: give batch=null")
+    return exported, exported.described()
 
 
 def _windows(policy: ChunkPolicy, observation: Array, frames: Frames) -> tuple[Array, Frames]:
@@ -184,14 +192,14 @@ def _card(controller: Controller, env: PositionEnv, plan: Plan) -> dict[str, Any
         "goals": goals_of(env),
         "position_columns": [] if columns is None else [columns.start, columns.stop],
         "action_horizon": plan.action_horizon,
-        "rollout": {**_exported(controller.player), **_conditions(controller.policy, plan)},
+        "rollout": {**_exported(controller), **_conditions(controller.policy, plan)},
         "versions": versions(),
     }
 
 
-def _exported(player: ChunkPolicy | ExportedPolicy) -> dict[str, Any]:
+def _exported(controller: Controller) -> dict[str, Any]:
     """Which graph played, if one did."""
-    return {"exported": player.described()} if isinstance(player, ExportedPolicy) else {}
+    return {} if controller.exported is None else {"exported": dict(controller.exported)}
 
 
 def _conditions(policy: ChunkPolicy, plan: Plan) -> dict[str, Any]:

@@ -6,6 +6,8 @@ says how to call it, and how far it is from the policy in torch. docs/robot.md g
     OUT/{policy.onnx, card.json, parity.json}
 """
 
+import importlib.metadata
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from stillhand.policies.base import ChunkPolicy
     from stillhand.policies.runtime.folder import Card
 
+TOOLS = ("onnx", "onnxscript", "onnxruntime")
 ROWS = 100  # of a call when many inputs are compared
 
 
@@ -63,6 +66,7 @@ def main(config: DictConfig) -> None:
     """Export one policy."""
     import torch
 
+    _check_installed()
     from stillhand.policies import checkpoint, export
     from stillhand.policies.runtime import folder
     from stillhand.scripts.evaluation import resample
@@ -86,6 +90,12 @@ def main(config: DictConfig) -> None:
     for name, one in parity.items():
         print(f"{name}: {_told(one)}")
     print(f"exported {card.policy}, {len(graph) / 1e6:.1f} MB, {card.calls} calls a plan: {out}")
+
+
+def _check_installed() -> None:
+    missing = [name for name in TOOLS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"needs {', '.join(missing)}: pip install 'stillhand[export]'")
 
 
 def _demonstrations(place: str | None, found: "Checkpoint") -> "Demonstrations | None":
@@ -144,12 +154,9 @@ def _card(
 
 def _about(policy: "ChunkPolicy", found: "Checkpoint") -> dict[str, Any]:
     """Where an exported policy came from."""
-    import importlib.metadata
-
     from stillhand.scripts.evaluation import sampling_of
     from stillhand.scripts.stage import commit, versions
 
-    tools = ("onnx", "onnxscript", "onnxruntime")
     return {
         "policy_sha256": found.card["files"]["policy.safetensors"],
         "step": found.card["step"],
@@ -158,7 +165,7 @@ def _about(policy: "ChunkPolicy", found: "Checkpoint") -> dict[str, Any]:
         "sampling": sampling_of(policy),
         "training_commit": found.card["commit"],
         "commit": commit(),
-        "versions": {**versions(), **{name: importlib.metadata.version(name) for name in tools}},
+        "versions": {**versions(), **{name: importlib.metadata.version(name) for name in TOOLS}},
     }
 
 

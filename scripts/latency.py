@@ -18,10 +18,9 @@ import torch
 
 from stillhand.core.checkpoint import write_text
 from stillhand.datasets.schema import Array, Frames
-from stillhand.envs.base import PositionEnv
+from stillhand.envs.base import Policy, PositionEnv
 from stillhand.envs.metrics import latency_percentiles
 from stillhand.policies.base import ChunkPolicy
-from stillhand.policies.exported import ExportedPolicy
 from stillhand.scripts.evaluation import Controller, warm
 from stillhand.scripts.stage import device
 
@@ -65,7 +64,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _acting(player: ChunkPolicy | ExportedPolicy, window: Array, frames: Frames) -> Call:
+def _acting(player: Policy, window: Array, frames: Frames) -> Call:
     """From observations to a chunk."""
     return lambda rng: player.act(window, [rng], frames)
 

@@ -149,7 +149,9 @@ def _checked(path: Path, found: Mapping[str, Any]) -> Card:
     horizon = _whole(path, "action_horizon", found.get("action_horizon"))
     if horizon > h:
         raise ValueError(f"{path}: action_horizon is {horizon}, expected at most {h}, the actions of a chunk")
-    batch = found.get("batch")
+    batch, draws, sigmas = found.get("batch"), _one_of(path, found, "draws", DRAWS), _levels(path, found)
+    if sigmas and draws != "normal":
+        raise ValueError(f"{path}: draws is {draws!r}, expected normal where there are sigmas")
     return Card(
         task=_typed(path, found, "task", str),
         policy=_typed(path, found, "policy", str),
@@ -159,8 +161,8 @@ def _checked(path: Path, found: Mapping[str, Any]) -> Card:
         action_low=_bounds(path, found, "action_low", a),
         action_high=_bounds(path, found, "action_high", a),
         action_horizon=horizon,
-        draws=_one_of(path, found, "draws", DRAWS),
-        sigmas=_levels(path, found),
+        draws=draws,
+        sigmas=sigmas,
         info=tuple(str(name) for name in _typed(path, found, "info", list)),
         batch=None if batch is None else _whole(path, "batch", batch),
         calls=_whole(path, "calls", found.get("calls")),

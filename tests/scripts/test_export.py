@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,9 @@ def test_rollouts_need_no_torch(exported: Path, trained: Path, tmp_path: Path) -
         np.testing.assert_allclose(a.path, b.path, atol=1e-4)
 
 
-def test_an_export_of_other_weights_or_sampling_is_not_played(exported: Path, trained: Path) -> None:
+def test_an_export_of_other_weights_or_sampling_is_not_played(
+    exported: Path, trained: Path, tmp_path: Path
+) -> None:
     spec = Avoiding().spec
     both = {"checkpoint": "em", "method": "x", "exported": str(exported / "vdd")}
     with pytest.raises(ValueError, match=r"vdd: exported with policy_sha256='.*', but the checkpoint has"):
@@ -161,6 +164,15 @@ def test_an_export_of_other_weights_or_sampling_is_not_played(exported: Path, tr
     ten = {"checkpoint": "diffusion", "method": "x", "exported": str(exported / "diffusion")}
     with pytest.raises(ValueError, match="exported with sampling="):
         evaluation.load("x", ten, trained, spec)
+    several = tmp_path / "several"
+    card, graph = folders.load(exported / "vdd")
+    folders.save(several, replace(card, batch=8), graph, {})
+    own = {"checkpoint": "vdd", "method": "x", "exported": str(several)}
+    with pytest.raises(ValueError, match="exported with batch=8; latencies are of 1 row"):
+        evaluation.load("x", own, trained, spec)
+    (several / "policy.onnx").write_bytes(graph[:-1])
+    with pytest.raises(ValueError, match=r"policy.onnx: corrupt"):
+        evaluation.load("x", own, trained, spec)
     assert evaluation.load("x", {**ten, "sampling": {"intervals": 3}}, trained, spec).calls == 3
 
 

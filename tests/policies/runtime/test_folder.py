@@ -73,6 +73,7 @@ def test_a_folder_that_is_none_says_how_to_make_one(tmp_path: Path) -> None:
         ({"action_high": ["a"]}, r"action_high is \['a'\], expected finite numbers"),
         ({"draws": "laplace"}, "draws is 'laplace', expected one of nothing, uniform, normal"),
         ({"sigmas": [1.0, 2.0, 0.0]}, "expected falling levels that end at 0"),
+        ({"sigmas": [1.0, 0.0], "draws": "uniform"}, "draws is 'uniform', expected normal"),
         ({"sigmas": [1.0, 0.5]}, "expected falling levels that end at 0"),
         ({"info": None}, "info is None, expected list"),
         ({"batch": 0}, "batch is 0, expected a whole number of at least 1"),
