@@ -193,9 +193,10 @@ def _whole(path: Path, key: str, value: object) -> int:
 
 
 def _positive(path: Path, key: str, value: object) -> float:
-    if type(value) not in (int, float) or not 0 < float(str(value)) < math.inf:
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not 0 < number < math.inf:
         raise ValueError(f"{path}: {key} is {value!r}, expected a positive number")
-    return float(str(value))
+    return number
 
 
 def _pair(path: Path, key: str, value: object) -> tuple[int, int]:
