@@ -39,6 +39,8 @@ class _Plan(nn.Module):
         self.policy = policy
 
     def forward(self, observation: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        # a drawn number reaches torch's mixture as float64, and which expert it picks depends on that
+        noise = noise.double() if isinstance(self.policy, MixturePolicy) else noise
         actions, info = self.policy.plan(self.policy.told(observation, NOTHING_SEEN), noise)
         return actions, *info.values()
 

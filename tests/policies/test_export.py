@@ -1,6 +1,7 @@
 """Graphs of every kind of policy against torch: parity, nothing of this machine inside, refusals."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from jaxtyping import config
 from stillhand.core.diffusion import samplers
 from stillhand.core.nets.transformer import DenoisingTransformer
 from stillhand.core.nets.unet1d import UNet1d
+from stillhand.datasets.schema import Camera
 from stillhand.policies import export, parity
 from stillhand.policies.base import ChunkPolicy
 from stillhand.policies.regression import RegressionPolicy
@@ -137,5 +139,9 @@ def test_refuses_what_has_no_such_graph(toy: Any) -> None:
         export.draws_of(toy.tokens())
     with pytest.raises(ValueError, match=r"sampling.solver is heun, only euler is exported"):
         export.graph_of(toy.teacher(solver=partial(samplers.heun)), None)
+    seeing = toy.one_step()
+    seeing.border.spec = replace(toy.spec, cameras=(Camera("top", 4, 4),))
+    with pytest.raises(ValueError, match=r"this policy sees by \['top'\]; only policies of numbers alone"):
+        export.draws_of(seeing)
     with pytest.raises(ValueError, match="batch must be at least 1 or null, got 0"):
         export.graph_of(toy.one_step(), 0)
