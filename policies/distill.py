@@ -42,6 +42,9 @@ class Variational:
         gate_sigma: Noise that chunks and experts carry where the gate learns whose chunk it is, in units of
             normalized actions. Without it the widest expert is held responsible for what none explains, and
             in long chunks its neighbours' modes are lost (docs/LOG.md, 2026-11-22).
+        likelihood: Weight of the gate's chunks' negative log-likelihood, for experts and gate, beside both
+            losses. Without it experts in long chunks drift to where the teacher is narrowest instead of
+            where its samples are, and ways to succeed are lost (docs/LOG.md, 2026-11-22). 0 is [VDD].
     """
 
     warmup_steps: int
@@ -52,14 +55,16 @@ class Variational:
     detach_gate: bool = False
     gate_data: Literal["demonstrations", "teacher"] = "demonstrations"
     gate_sigma: float = 0.0
+    likelihood: float = 0.0
 
     def __post_init__(self) -> None:
         if self.warmup_steps < 0:
             raise ValueError(f"need warmup_steps >= 0, got {self.warmup_steps}")
         if self.samples < 1 or (self.experts is not None and self.experts < 1):
             raise ValueError(f"need samples and experts >= 1, got {self.samples} and {self.experts}")
-        if not 0 <= self.gate_sigma < math.inf:
-            raise ValueError(f"gate_sigma must be finite and at least 0, got {self.gate_sigma}")
+        for name in ("gate_sigma", "likelihood"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} must be finite and at least 0, got {value}")
         try:
             self.sigma(0.0, 1, torch.Generator())  # refuses bad levels now, not after the warm-up
         except TypeError as error:
@@ -116,7 +121,10 @@ def loss(
     info = {**expert_info, **gate_info}
     if settings.gate_data == "demonstrations":  # otherwise the batch may be without actions
         info["nll"] = _nll(law, batch, student)
-    return expert + gate, info
+    if settings.likelihood == 0:  # the same to the bit as before there was a choice
+        return expert + gate, info
+    likely, _ = variational.likelihood_loss(law, chunks.flatten(1))
+    return expert + gate + settings.likelihood * likely, info
 
 
 def _row_score(teacher: DiffusionPolicy, cond: Tensor) -> variational.RowScore:

@@ -1,10 +1,12 @@
 """What published tables share: seeds that differ, the origin of the numbers, and how they are written.
 
 about   {device, commit, versions, command, ..., rows}; a row says itself which commit made it
+file    the same, but rows name their configuration by its digest, and `configs` has each one once
 
 A table of several tasks also has `demonstrations` and `commands`, by task.
 """
 
+import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -42,7 +44,7 @@ def earlier(out: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(about, dict) or not all(key in about for key in ("rows", "demonstrations", "command")):
         raise ValueError(f"{path} is no table of tasks: expected rows, demonstrations and command")
-    return about
+    return unfolded(about, path)
 
 
 def joined(before: Mapping[str, Any], made: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
@@ -80,9 +82,37 @@ def commands_of(about: Mapping[str, Any]) -> str:
     return "; ".join(f"`{made}` ({', '.join(tasks)})" for made, tasks in found.items())
 
 
+def folded(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The same table with every configuration once: most rows of a controller share theirs."""
+    configs, rows = dict[str, Any](), list[dict[str, Any]]()
+    for row in about["rows"]:
+        if "config" in row:
+            text = json.dumps(row["config"], sort_keys=True, allow_nan=False)
+            digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+            configs[digest] = row["config"]
+            row = {**row, "config": digest}
+        rows.append(dict(row))
+    return {**about, "configs": configs, "rows": rows}
+
+
+def unfolded(about: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """What `folded` was given; a table from before it is returned as it is.
+
+    Raises:
+        ValueError: A row names a configuration that the file has not.
+    """
+    configs, rest = about.get("configs"), {k: v for k, v in about.items() if k != "configs"}
+    if configs is None:
+        return rest
+    if missing := {row["config"] for row in about["rows"] if "config" in row} - {*configs}:
+        raise ValueError(f"{path}: rows name configurations that configs has not: {sorted(missing)}")
+    rows = [{**r, "config": configs[r["config"]]} if "config" in r else r for r in about["rows"]]
+    return {**rest, "rows": rows}
+
+
 def publish(out: Path, about: Mapping[str, Any], text: str) -> None:
     """Write OUT.json and OUT.md; a number that is none is a ValueError."""
-    write_text(out.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
+    write_text(out.with_suffix(".json"), json.dumps(folded(about), indent=1, allow_nan=False) + "\n")
     write_text(out.with_suffix(".md"), text)
     print(f"wrote {out.with_suffix('.json')} and .md")
 

@@ -11,7 +11,7 @@ from stillhand.core.losses.variational import annealed, fixed, gate_loss, unifor
 from stillhand.core.mixture import Mixture
 from stillhand.datasets.demonstrations import Demonstrations, from_arrays
 from stillhand.datasets.loader import WindowLoader
-from stillhand.policies.distill import Variational, _judged, adopt, loss
+from stillhand.policies.distill import Variational, _judged, adopt, loss, warmup_loss
 from stillhand.policies.mixture import MixturePolicy
 
 LEVEL = partial(fixed, sigma=0.3)
@@ -127,6 +127,18 @@ def test_experts_follow_the_teacher_alone_the_gate_the_data_alone(toy: Any, deta
     assert torch.equal(first["head.gate"], other_teacher["head.gate"])
 
 
+@pytest.mark.parametrize("gate_data", ["demonstrations", "teacher"])
+def test_the_likelihood_stands_beside_both_losses(toy: Any, gate_data: str) -> None:
+    student, teacher = pair(toy)
+    plain, more, most = (
+        loss(student, teacher, settings(gate_data=gate_data, likelihood=w), 0.5, toy.batch(), generator())[0]
+        for w in (0.0, 1.0, 3.0)
+    )
+    torch.testing.assert_close(most - plain, 3 * (more - plain))
+    if gate_data == "demonstrations":
+        torch.testing.assert_close(more - plain, warmup_loss(student, settings(), toy.batch())[0])
+
+
 def test_the_teacher_is_asked_about_every_draw_under_its_own_condition(toy: Any) -> None:
     student, teacher = pair(toy)
     teacher.denoiser = Remembering()
@@ -208,6 +220,7 @@ def test_without_noise_the_gate_draws_no_numbers(toy: Any) -> None:
     [
         ({"gate_sigma": -0.1}, "gate_sigma must be finite and at least 0, got -0.1"),
         ({"gate_sigma": math.inf}, "gate_sigma must be finite"),
+        ({"likelihood": -1.0}, "likelihood must be finite and at least 0, got -1.0"),
         ({"warmup_steps": -1}, "warmup_steps >= 0, got -1"),
         ({"samples": 0}, "samples and experts >= 1, got 0 and"),
         ({"experts": 0}, "samples and experts >= 1, got .* and 0"),

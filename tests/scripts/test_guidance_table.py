@@ -38,12 +38,17 @@ def test_a_small_table_from_nothing(home: Path) -> None:
     assert {path.name for path in (home / "docs").iterdir()} == {
         "small.json", "small.md", "small.svg", "small.png", "small_revealed.svg",
     }  # fmt: skip
-    rows = json.loads((home / "docs/small.json").read_text())["rows"]
+    found = json.loads((home / "docs/small.json").read_text())
+    rows = found["rows"]
     names = list(dict.fromkeys(row["name"] for row in rows))
     assert names == ["real images", "vq", "w1", "normalised-constant-w3", "unlocking-constant-w3"]
     guided = next(row for row in rows if (row["name"], row["metric"]) == (names[4], "calls"))
     assert (guided["value"], guided["seeds"], guided["n"]) == (6, [4, 5], 100)
-    assert guided["config"]["sampling"]["way"] == {"name": "Leap", "steps": 3, "survival": "unlocking"}
+    assert found["configs"][guided["config"]]["sampling"]["way"] == {
+        "name": "Leap",
+        "steps": 3,
+        "survival": "unlocking",
+    }
     text = (home / "docs/small.md").read_text()
     assert "2 draws of noise" in text and "DIGITS-FD" in text and "3 steps" in text
     with Image.open(home / "docs/small.png") as picture:

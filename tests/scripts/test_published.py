@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from stillhand.scripts.published import check_seeds, commands_of, earlier, joined, made_here, publish
+from stillhand.scripts.published import (
+    check_seeds,
+    commands_of,
+    earlier,
+    folded,
+    joined,
+    made_here,
+    publish,
+    unfolded,
+)
 from stillhand.scripts.stage import commit, device, versions
 
 
@@ -30,6 +39,23 @@ def test_a_number_that_is_none_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         publish(tmp_path / "small", made_here([{"value": float("nan")}]), "")
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_file_holds_every_configuration_once(tmp_path: Path) -> None:
+    rows = [{"task": "lift", "config": {"width": width}, "n": n} for n, width in enumerate((32, 64, 32))]
+    about = made_here([*rows, {"task": "lift"}], demonstrations={"lift": 3})
+    publish(tmp_path / "small", about, "")
+    found = json.loads((tmp_path / "small.json").read_text())
+    assert sorted(found["configs"].values(), key=lambda config: int(config["width"])) == [
+        {"width": 32}, {"width": 64},
+    ]  # fmt: skip
+    assert [row.get("config") for row in found["rows"]].count(found["rows"][0]["config"]) == 2
+    assert earlier(tmp_path / "small") == json.loads(json.dumps(about))
+    assert unfolded(about, tmp_path) == about  # written before configurations were shared
+    found["configs"].popitem()
+    with pytest.raises(ValueError, match="rows name configurations that configs has not"):
+        unfolded(found, tmp_path)
+    assert folded({"rows": []}) == {"configs": {}, "rows": []}
 
 
 def part(command: str, values: dict[str, int]) -> dict[str, Any]:
