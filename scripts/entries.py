@@ -5,8 +5,9 @@
 
 `sampling` changes how a diffusion model integrates, `decoding` how a model of tokens fills a page. A
 controller may have exported: FOLDER within the run, made of this checkpoint by `stillhand export`, which
-then plays. A generator may also have late: K, the mean over its last K checkpoints. Both stages that try
-trained models read entries here, and say alike what a model is and where it came from.
+then plays, or timed_export, of which only the latency is taken. A generator may also have late: K, the mean
+over its last K checkpoints. Both stages that try trained models read entries here, and say alike what a model
+is and where it came from.
 """
 
 import dataclasses
@@ -33,7 +34,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     "baseline_of": (str | None, "a text or null"),
 }
 OWN: dict[str, dict[str, tuple[Any, str]]] = {
-    "controllers": {"exported": (str | None, "a text or null")},
+    "controllers": dict.fromkeys(("exported", "timed_export"), (str | None, "a text or null")),
     "generators": {"late": (int | None, "a whole number or null")},
 }
 

@@ -35,7 +35,8 @@ CARD = "controller.json"
 class Controller:
     """A policy ready to act, its entry of the group, and the card of its checkpoint.
 
-    `player` is what acts: the policy itself, or its export, which `exported` then tells.
+    `player` is what acts: the policy itself, or its export, which `exported` then tells. `timed_export` is an
+    export that does not act, but whose latency is taken.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Controller:
     card: Card
     calls: int
     exported: Mapping[str, str] | None = None
+    timed_export: Policy | None = None
 
 
 def choose(controllers: Mapping[str, Any], only: Sequence[str]) -> dict[str, Any]:
@@ -66,10 +68,12 @@ def load(name: str, entry: Mapping[str, Any], run: Path, spec: Spec) -> Controll
     if decoding is not None:
         _redecode(policy, f"controllers.{name}.decoding", decoding)
     calls = count_calls(policy)
+    timed = entry.get("timed_export")
+    beside = None if timed is None else _export_of(run / timed, policy, found.card)[0]
     if (exported := entry.get("exported")) is None:
-        return Controller(name, entry, policy, policy, found.card, calls)
+        return Controller(name, entry, policy, policy, found.card, calls, None, beside)
     player, told = _export_of(run / exported, policy, found.card)
-    return Controller(name, entry, policy, player, found.card, calls, told)
+    return Controller(name, entry, policy, player, found.card, calls, told, beside)
 
 
 def count_calls(policy: ChunkPolicy) -> int:

@@ -103,7 +103,9 @@ def test_late_checkpoints_are_for_generators_alone() -> None:
     """Rollouts play one checkpoint: a number they would ignore must not seem to be obeyed."""
     entries = {"a": {"checkpoint": "c", "method": "m", "late": 2}}
     assert choose("generators", entries, []) == entries
-    with pytest.raises(ValueError, match=r"controllers\.a has \['late'\].* decoding, baseline_of, exported$"):
+    with pytest.raises(
+        ValueError, match=r"controllers\.a has \['late'\].* decoding, baseline_of, exported, timed_export$"
+    ):
         choose("controllers", entries, [])
 
 

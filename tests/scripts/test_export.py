@@ -112,7 +112,16 @@ def test_rollouts_play_an_export_beside_torch(
     (tmp_path / "vdd").symlink_to(trained / "vdd")
     (tmp_path / "onnx").symlink_to(exported / "vdd")
     entry = "+controllers.vdd-onnx={checkpoint: vdd, method: exported, exported: onnx}"
-    words = (f"run={tmp_path}", entry, "only=[vdd,vdd-onnx]", "starts=2", "rollouts=2", "latency_calls=3")
+    beside = "+controllers.vdd.timed_export=onnx"
+    words = (
+        f"run={tmp_path}",
+        entry,
+        beside,
+        "only=[vdd,vdd-onnx]",
+        "starts=2",
+        "rollouts=2",
+        "latency_calls=3",
+    )
     done = stage("rollout", *words)
     assert done.code == 0, done.err
     own, other = (read_results(tmp_path / "rollouts" / name) for name in ("vdd", "vdd-onnx"))
@@ -133,6 +142,8 @@ def test_rollouts_play_an_export_beside_torch(
     assert cards[0]["parameters"] == cards[1]["parameters"] and cards[1]["calls"] == 1
     timed = json.loads((tmp_path / "latency.json").read_text())["controllers"]
     assert set(timed) == {"vdd", "vdd-onnx"} and timed["vdd-onnx"]["p50"] > 0
+    assert timed["vdd"]["exported"]["p99"] >= timed["vdd"]["exported"]["p50"] > 0
+    assert "exported" not in timed["vdd-onnx"]
     assert Ledger.load(tmp_path / "ledger.json").rows[0].policy_seed == own[0].policy_seed
 
 
