@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Int
 
 from stillhand.datasets import shuffle
+from stillhand.datasets.batch import Batch
 from stillhand.datasets.demonstrations import Demonstrations
-from stillhand.datasets.schema import Array, Batch
+from stillhand.datasets.schema import Array
 from stillhand.datasets.windows import action_rows, boundaries, check_horizons, locate, observation_rows
 
 

@@ -1,9 +1,10 @@
-"""What crosses a folder border: the description of a task, a batch of windows, a planned chunk.
+"""What crosses a folder border: the description of a task, frames, a planned chunk. `batch.py` adds windows.
 
 Axes, everywhere in the project:
     b batch | n episodes in parallel | t observation steps | h predicted action steps
     o numbers per observation | a numbers per action | e experts | y x 3 rows, columns, RGB of a frame
-Lengths are metres, angles radians, times seconds unless a name says otherwise.
+Lengths are metres, angles radians, times seconds unless a name says otherwise. Nothing here needs torch, so
+that simulators and their rollouts run where it is not installed.
 """
 
 from collections.abc import Mapping
@@ -11,8 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped, UInt8
-from torch import Tensor
+from jaxtyping import Float, Shaped, UInt8
 
 if TYPE_CHECKING:  # numpy 1.26 types arrays by two parameters; jaxtyping wants the bare class at run time
     Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -97,21 +97,6 @@ def spec_from_json(values: Mapping[str, Any]) -> Spec:
     """
     cameras = tuple(Camera(**camera) for camera in values.get("cameras", ()))
     return Spec(**{**values, "cameras": cameras})
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Windows of demonstrations in physical units.
-
-    `observation[:, -1]` and `action[:, 0]` belong to the same time step. `valid` is False where the
-    action stands after the episode's end and repeats its last action. `frames` holds (b, t, y, x, 3) of
-    every camera of the task, those of the observations.
-    """
-
-    observation: Float[Tensor, "b t o"]
-    action: Float[Tensor, "b h a"]
-    valid: Bool[Tensor, "b h"]
-    frames: Mapping[str, UInt8[Tensor, "b t _ _ 3"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

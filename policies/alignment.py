@@ -24,7 +24,7 @@ from stillhand.core.losses.alignment import AlignmentLoss, Targets, TokenEncoder
 from stillhand.core.nets.keypoints import KeypointNet
 from stillhand.core.nets.projector import Projector
 from stillhand.core.shapes import Info
-from stillhand.datasets.schema import Batch
+from stillhand.datasets.batch import Batch
 from stillhand.policies.base import Border, ChunkPolicy
 from stillhand.policies.frames import FrameModel, newest, seeing
 from stillhand.policies.vision import scaled

@@ -14,9 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stillhand.core.shapes import Info
+from stillhand.datasets.batch import Batch
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.normalize import Normalizer
-from stillhand.datasets.schema import NO_FRAMES, Array, Batch, Chunk, Frames, Spec
+from stillhand.datasets.schema import NO_FRAMES, Array, Chunk, Frames, Spec
 from stillhand.policies.encoders import NOTHING_SEEN, SeenFrames, StateEncoder
 from stillhand.policies.vision import VisualEncoder
 

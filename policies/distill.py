@@ -18,7 +18,7 @@ from stillhand.core.diffusion.score import score_from_denoised
 from stillhand.core.losses import variational
 from stillhand.core.mixture import Mixture
 from stillhand.core.shapes import Info
-from stillhand.datasets.schema import Batch
+from stillhand.datasets.batch import Batch
 from stillhand.policies.base import ChunkPolicy, check_same_task
 from stillhand.policies.mixture import MixturePolicy
 from stillhand.policies.teacher import DiffusionPolicy

@@ -74,4 +74,5 @@ class StateEncoder(nn.Module):
     def _extended(self, x: Float[Tensor, "*n o"]) -> Float[Tensor, "*n e"]:
         if not len(self.minuend):
             return x
-        return torch.cat([x, x[..., self.minuend] - x[..., self.subtrahend]], dim=-1)
+        difference = x.index_select(-1, self.minuend) - x.index_select(-1, self.subtrahend)
+        return torch.cat([x, difference], dim=-1)

@@ -7,8 +7,8 @@ newest is nearly the same, and is the newest of another window.
 from jaxtyping import UInt8
 from torch import Generator, Tensor
 
+from stillhand.datasets.batch import Batch
 from stillhand.datasets.demonstrations import Demonstrations
-from stillhand.datasets.schema import Batch
 from stillhand.policies.base import Border, WindowModel, check_same_task
 from stillhand.policies.vision import VisualEncoder
 

@@ -13,7 +13,7 @@ from stillhand.core.losses.alignment import TokenEncoder
 from stillhand.core.losses.filling import filling_loss
 from stillhand.core.nets.masked_patches import MaskedPatches
 from stillhand.core.shapes import Info
-from stillhand.datasets.schema import Batch
+from stillhand.datasets.batch import Batch
 from stillhand.policies.base import Border
 from stillhand.policies.frames import FrameModel, newest
 from stillhand.policies.vision import scaled

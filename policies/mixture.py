@@ -17,9 +17,10 @@ from stillhand.core import mixture
 from stillhand.core.losses.variational import likelihood_loss
 from stillhand.core.nets.experts import MixtureHead
 from stillhand.core.shapes import Info
+from stillhand.datasets.batch import Batch
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.loader import WindowLoader
-from stillhand.datasets.schema import Array, Batch
+from stillhand.datasets.schema import Array
 from stillhand.policies.base import Border, ChunkPolicy
 from stillhand.policies.encoders import NOTHING_SEEN, SeenFrames
 

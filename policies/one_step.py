@@ -20,8 +20,9 @@ from stillhand.core.diffusion.precond import Denoiser
 from stillhand.core.diffusion.schedule import DrawLevels
 from stillhand.core.losses.denoising import denoising_loss
 from stillhand.core.shapes import Info
+from stillhand.datasets.batch import Batch
 from stillhand.datasets.demonstrations import Demonstrations
-from stillhand.datasets.schema import Array, Batch
+from stillhand.datasets.schema import Array
 from stillhand.policies.base import Border, ChunkPolicy
 from stillhand.policies.distill import adopt
 from stillhand.policies.teacher import DiffusionPolicy, spread_of_chunks

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from stillhand.core.losses import regression
 from stillhand.core.shapes import Info
+from stillhand.datasets.batch import Batch
 from stillhand.datasets.demonstrations import Demonstrations
-from stillhand.datasets.schema import Array, Batch
+from stillhand.datasets.schema import Array
 from stillhand.policies.base import Border, ChunkPolicy
 
 

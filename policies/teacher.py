@@ -18,9 +18,10 @@ from stillhand.core.diffusion.samplers import Sampling
 from stillhand.core.diffusion.schedule import DrawLevels
 from stillhand.core.losses.denoising import denoising_loss
 from stillhand.core.shapes import Info
+from stillhand.datasets.batch import Batch
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.loader import WindowLoader
-from stillhand.datasets.schema import Array, Batch
+from stillhand.datasets.schema import Array
 from stillhand.policies.base import Border, ChunkPolicy
 
 

@@ -23,9 +23,10 @@ from stillhand.core.diffusion.unmasking import Uniforms
 from stillhand.core.losses.masked import masked_loss
 from stillhand.core.nets.tokens import TokenTransformer
 from stillhand.core.shapes import Info
+from stillhand.datasets.batch import Batch
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.loader import WindowLoader
-from stillhand.datasets.schema import Array, Batch
+from stillhand.datasets.schema import Array
 from stillhand.policies.base import Border, ChunkPolicy
 from stillhand.policies.encoders import SeenFrames
 from stillhand.policies.tokenizers import ChunkTokens

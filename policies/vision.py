@@ -15,7 +15,8 @@ from jaxtyping import Float, UInt8
 from torch import Generator, Tensor, nn
 
 from stillhand.core.nets.embeddings import FourierFeatures
-from stillhand.datasets.schema import Array, Batch, Camera, Spec
+from stillhand.datasets.batch import Batch
+from stillhand.datasets.schema import Array, Camera, Spec
 from stillhand.policies.encoders import NOTHING_SEEN, SeenFrames, StateEncoder
 
 Windows = UInt8[Tensor, "b t y x 3"]

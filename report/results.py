@@ -47,7 +47,7 @@ LATER = {
     "position_columns": [2, 4],
     "goals": [],
 }
-PLANNING = "without_encoder"  # of a latency: p50 and p99 of planning from what was seen
+BESIDE = ("without_encoder", "exported")  # what a latency may have beside: `Latency.planning`, `exported`
 METRICS = ("steps", "duration_s", "path_length_m", "jerk_m_s3", "boundary_jump", "latency_ms")
 
 
@@ -124,12 +124,13 @@ class Controller:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds per call of one controller; `planning`: p50, p99 without cameras' networks."""
+    """Milliseconds per call; p50, p99 of `planning` without cameras' networks, and of what was `exported`."""
 
     p50: float
     p99: float
     samples: Float[Array, " c"]
     planning: tuple[float, float] | None = None
+    exported: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -272,9 +273,8 @@ def _read_latency(path: Path) -> tuple[dict[str, Latency], Mapping[str, Any]]:
     for name, row in rows.items():
         where = f"{path}: {name}"
         samples = np.array(take(row, "samples", LIST, where), dtype=float)
-        blind = take(row, PLANNING, OBJECT, where) if PLANNING in row else None
-        planning = None if blind is None else _percentiles(blind, f"{where}: {PLANNING}")
-        timed[name] = Latency(*_percentiles(row, where), samples, planning)
+        beside = (_percentiles(take(row, k, OBJECT, where), where) if k in row else None for k in BESIDE)
+        timed[name] = Latency(*_percentiles(row, where), samples, *beside)
     return timed, {name: value for name, value in record.items() if name != "controllers"}
 
 

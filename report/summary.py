@@ -181,7 +181,6 @@ def _row(run: Run, controller: Controller) -> dict[str, Any]:
     if controller is run.controllers[0]:
         difference = (0.0, 0.0, 0.0)  # against itself: nothing was estimated
     timing = run.latency.get(card.name)
-    planning = timing.planning if timing else None
     return {
         "name": card.name,
         "method": card.method,
@@ -207,8 +206,12 @@ def _row(run: Run, controller: Controller) -> dict[str, Any]:
         "noise": noise_of(card),
         "score": float(controller.score.mean()),
         **met(run, controller),
-        "planning_ms": None if planning is None else dict(zip(("p50", "p99"), planning, strict=True)),
+        **{f"{kind}_ms": _pair(getattr(timing, kind, None)) for kind in ("planning", "exported")},
     }
+
+
+def _pair(percentiles: tuple[float, float] | None) -> dict[str, float] | None:
+    return None if percentiles is None else dict(zip(("p50", "p99"), percentiles, strict=True))
 
 
 def noise_of(card: Card) -> float | None:

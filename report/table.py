@@ -43,6 +43,8 @@ COLUMNS = (
     ("parameters", "parameters", 1.0),
     ("latency_p50_ms", "p50 ms", 1.0),
     ("latency_p99_ms", "p99 ms", 1.0),
+    ("exported_p50_ms", "p50 ms exported", 1.0),
+    ("exported_p99_ms", "p99 ms exported", 1.0),
     ("planning_p50_ms", "p50 ms without cameras' networks", 1.0),
     ("planning_p99_ms", "p99 ms without cameras' networks", 1.0),
     ("speedup_vs_teacher-10", "p50 of teacher-10 / own", 1.0),
@@ -51,7 +53,7 @@ COLUMNS = (
     ("train_wall_seconds", "training wall s", 1.0),
 )
 TEACHERS = ("teacher-10", "teacher-100")
-PLANNING = ("planning_p50_ms", "planning_p99_ms")
+BESIDE = ("exported", "planning")  # latencies beside that of what plays
 # Their low and high are an interval; those of the other metrics are the range over seeds.
 RATES = ("success", "solved", "goal_reached")
 ESTIMATES = (*RATES, "paired_difference", "score", "score_difference", "mode_entropy")
@@ -209,9 +211,10 @@ def _latencies(runs: Sequence[Run], name: str) -> dict[str, list[Number]]:
         "latency_p50_ms": [latency[name].p50 for latency in timed],
         "latency_p99_ms": [latency[name].p99 for latency in timed],
     }
-    planning = [latency[name].planning for latency in timed]
-    for i, metric in enumerate(PLANNING):
-        values[metric] = [] if None in planning else [pair[i] for pair in planning if pair]
+    for kind in BESIDE:
+        pairs = [getattr(latency[name], kind) for latency in timed]
+        for i, percentile in enumerate(("p50", "p99")):
+            values[f"{kind}_{percentile}_ms"] = [] if None in pairs else [pair[i] for pair in pairs]
     for teacher in TEACHERS:
         ratios = [latency[teacher].p50 / latency[name].p50 for latency in timed if teacher in latency]
         values[f"speedup_vs_{teacher}"] = ratios
@@ -267,7 +270,7 @@ FORMATS: dict[str, Callable[[float], str]] = {
     "parameters": _decimals(0),
     "latency_p50_ms": _decimals(2),
     "latency_p99_ms": _decimals(2),
-    **dict.fromkeys(PLANNING, _decimals(2)),
+    **{f"{kind}_{percentile}_ms": _decimals(2) for kind in BESIDE for percentile in ("p50", "p99")},
     **{f"speedup_vs_{teacher}": lambda value: f"{value:.3g}" for teacher in TEACHERS},
     **dict.fromkeys(("train_cpu_seconds", "train_wall_seconds"), _decimals(0)),
 }

@@ -114,6 +114,7 @@ def _trained(
         run_all(commands(key), settings["processes"])
         if key == "encoder" and "equal" in table:
             own, plan = planned(table, commands)
+    run_all(exports(table, root, data), settings["processes"])
     return None if plan is None else {**plan.said(), "encoder_cpu_seconds": spent(table, root)}
 
 
@@ -165,12 +166,28 @@ def rollouts(table: dict[str, Any], root: Path, extra: Sequence[str]) -> list[Co
     """One command per seed; later seeds play what `often` names, and nothing is played twice."""
     common = ["rollout", f"task={table['task']}", f"controllers={table['controllers']}", "again=false"]
     common += [*table["rollout"], *table.get("settings", ())]
+    common += [f"+controllers.{name}.timed_export={run}/exported" for name, run in _exported(table)]
     first, *later = table["seeds"]
     only = [f"only=[{','.join(table['often']['controllers'])}]"] if "often" in table else []
     return [
         [*common, *chosen, f"run={root / f'seed-{seed}'}", *extra]
         for seed, chosen in [(first, []), *((seed, only) for seed in later)]
     ]
+
+
+def exports(table: dict[str, Any], root: Path, data: Path) -> list[Command]:
+    """One command per trained run that is to be timed as an ONNX graph, unless there is one already.
+
+    A rollout refuses an export of other weights than the checkpoint's.
+    """
+    folders = [root / f"seed-{seed}" / run for seed in table["seeds"] for _, run in _exported(table)]
+    todo = [folder for folder in folders if folder.exists() and not (folder / "exported").exists()]
+    return [["export", f"checkpoint={folder}", f"data={data}"] for folder in todo]
+
+
+def _exported(table: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Controllers whose export is timed, and their runs."""
+    return [*table.get("exports", {}).items()]
 
 
 def repeated(table: Mapping[str, Any], kind: str, all_of: Mapping[str, Any]) -> Sequence[str]:
@@ -213,9 +230,10 @@ def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
         "pushing: share of targets occupied at the end), mean and interval as for the difference.",
         "",
         "Modes: the least over seeds (range). Calls to training seconds: median (range) over seeds; latency "
-        "is CPU time of one thread for one plan at batch 1, eager, interleaved (without cameras' networks: "
-        "planning from what was seen), and the factors divide a "
-        "teacher's median by the controller's own. A student's training seconds leave out its teacher.",
+        "is CPU time of one thread for one plan at batch 1, eager, interleaved (exported: the same policy as "
+        "an ONNX graph, in the same run; without cameras' networks: planning from what was seen), and the "
+        "factors divide a teacher's median by the controller's own. A student's training seconds leave out "
+        "its teacher.",
     ]
 
 

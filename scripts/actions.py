@@ -12,11 +12,12 @@ from stillhand.core.checkpoint import Checkpoint
 from stillhand.core.one_step.players import Examples
 from stillhand.core.shapes import Info
 from stillhand.core.training import derived_seed
+from stillhand.datasets.batch import Batch
 from stillhand.datasets.cache import open_mapped
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.loader import WindowLoader
-from stillhand.datasets.schema import Batch, Spec
+from stillhand.datasets.schema import Spec
 from stillhand.policies import checkpoint
 from stillhand.policies.base import Border, WindowModel, check_same_task
 from stillhand.policies.one_step import OneStepPolicy

@@ -94,7 +94,7 @@ def _episode(
     """Share of the simulator in the rollout; control steps per CPU second of the rollout, and without it."""
     clocked = Clocked(env)
     start = time.process_time()
-    rollout(clocked, controller.policy, ledger, action_horizon, batch_rows=1)
+    rollout(clocked, controller.player, ledger, action_horizon, batch_rows=1)
     whole_s = time.process_time() - start
     start = time.process_time()
     env.reset([ledger.rows[0].start_seed])

@@ -4,8 +4,10 @@
            decoding: {...} | null}
 
 `sampling` changes how a diffusion model integrates, `decoding` how a model of tokens fills a page. A
-generator may also have late: K, the mean over its last K checkpoints. Both stages that try trained models
-read entries here, and say alike what a model is and where it came from.
+controller may have exported: FOLDER within the run, made of this checkpoint by `stillhand export`, which
+then plays, or timed_export, of which only the latency is taken. A generator may also have late: K, the mean
+over its last K checkpoints. Both stages that try trained models read entries here, and say alike what a model
+is and where it came from.
 """
 
 import dataclasses
@@ -31,7 +33,10 @@ KEYS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("sampling", "decoding"), (Mapping | None, "a mapping or null")),
     "baseline_of": (str | None, "a text or null"),
 }
-OWN: dict[str, dict[str, tuple[Any, str]]] = {"generators": {"late": (int | None, "a whole number or null")}}
+OWN: dict[str, dict[str, tuple[Any, str]]] = {
+    "controllers": dict.fromkeys(("exported", "timed_export"), (str | None, "a text or null")),
+    "generators": {"late": (int | None, "a whole number or null")},
+}
 
 
 def choose(group: str, entries: Mapping[str, Any], only: Sequence[str]) -> dict[str, Any]:

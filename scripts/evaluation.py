@@ -12,7 +12,7 @@ import numpy as np
 from stillhand.core.checkpoint import Card, write_text
 from stillhand.datasets.schema import Array, Frames, Spec
 from stillhand.envs.avoiding import Avoiding
-from stillhand.envs.base import PositionEnv, frames_of
+from stillhand.envs.base import Policy, PositionEnv, frames_of
 from stillhand.envs.goals import goals_of
 from stillhand.envs.ledger import FIELDS, Ledger, Row
 from stillhand.envs.results import EpisodeResult, read_results, write_results
@@ -33,13 +33,20 @@ CARD = "controller.json"
 
 @dataclass(frozen=True)
 class Controller:
-    """A policy ready to act, its entry of the group, and the card of its checkpoint."""
+    """A policy ready to act, its entry of the group, and the card of its checkpoint.
+
+    `player` is what acts: the policy itself, or its export, which `exported` then tells. `timed_export` is an
+    export that does not act, but whose latency is taken.
+    """
 
     name: str
     entry: Mapping[str, Any]
     policy: ChunkPolicy
+    player: Policy
     card: Card
     calls: int
+    exported: Mapping[str, str] | None = None
+    timed_export: Policy | None = None
 
 
 def choose(controllers: Mapping[str, Any], only: Sequence[str]) -> dict[str, Any]:
@@ -51,25 +58,51 @@ def load(name: str, entry: Mapping[str, Any], run: Path, spec: Spec) -> Controll
     """Read a controller's checkpoint and set how it samples.
 
     Raises:
-        ValueError: If the checkpoint is missing, broken, of another task; or sampling or decoding does not
-            apply.
+        ValueError: If the checkpoint is missing, broken, of another task; sampling or decoding does not
+            apply; or the export is missing, broken or of another checkpoint.
     """
     policy, found = policies.load(run / entry["checkpoint"], spec)
     sampling, decoding = entry.get("sampling"), entry.get("decoding")
     if sampling is not None:
-        _resample(policy, f"controllers.{name}.sampling", sampling)
+        resample(policy, f"controllers.{name}.sampling", sampling)
     if decoding is not None:
         _redecode(policy, f"controllers.{name}.decoding", decoding)
-    return Controller(name, entry, policy, found.card, calls=_count_calls(policy))
+    calls = count_calls(policy)
+    timed = entry.get("timed_export")
+    beside = None if timed is None else _export_of(run / timed, policy, found.card)[0]
+    if (exported := entry.get("exported")) is None:
+        return Controller(name, entry, policy, policy, found.card, calls, None, beside)
+    player, told = _export_of(run / exported, policy, found.card)
+    return Controller(name, entry, policy, player, found.card, calls, told, beside)
 
 
-def _count_calls(policy: ChunkPolicy) -> int:
+def count_calls(policy: ChunkPolicy) -> int:
     """Network calls of one plan."""
     spec = policy.border.spec
     nothing = {camera.name: np.zeros((1, *camera.shape), np.uint8) for camera in spec.cameras}
     window, frames = _windows(policy, np.zeros((1, spec.observation_dim), np.float32), nothing)
     rngs = [np.random.default_rng(0)]
     return entries.count_calls(policy.backbone(), lambda: policy.act(window, rngs, frames))
+
+
+def _export_of(folder: Path, policy: ChunkPolicy, card: Card) -> tuple[Policy, Mapping[str, str]]:
+    """The export in a folder, if it was made of this policy, and which graph it is.
+
+    Raises:
+        ValueError: If it is none, was made of other weights or another sampling, or for several rows at once.
+    """
+    try:
+        from stillhand.policies.exported import ExportedPolicy  # not at the top: few need onnxruntime
+    except ImportError as error:
+        raise ValueError(f"{folder}: {error}; pip install 'stillhand[runtime]'") from error
+    exported = ExportedPolicy(folder)
+    own = {"policy_sha256": card["files"]["policy.safetensors"], "sampling": sampling_of(policy)}
+    for key, value in own.items():
+        if (said := exported.card.about.get(key)) != value:
+            raise ValueError(f"{folder}: exported with {key}={said!r}, but the checkpoint has {value!r}")
+    if (rows := exported.card.batch) not in (None, 1):
+        raise ValueError(f"{folder}: exported with batch={rows}; latencies are of 1 row: give batch=null")
+    return exported, exported.described()
 
 
 def _windows(policy: ChunkPolicy, observation: Array, frames: Frames) -> tuple[Array, Frames]:
@@ -112,7 +145,7 @@ def players(task: Mapping[str, Any], env: PositionEnv, count: int, run: Path, pl
     """Something that plays the plan with a controller: here, or in `count` processes if more than one."""
     how = plan.action_horizon, plan.batch_rows
     if count == 1:
-        yield lambda controller, tick: rollout(env, controller.policy, plan.ledger, *how, tick)
+        yield lambda controller, tick: rollout(env, controller.player, plan.ledger, *how, tick)
         return
     with Workers(task, count, env.capacity) as workers:
         yield lambda controller, tick: workers.rollout(
@@ -130,8 +163,8 @@ def evaluate(controller: Controller, env: PositionEnv, plan: Plan, run: Path, pl
     (folder / CARD).unlink(missing_ok=True)  # a card never stands beside results that it does not describe
     write_results(folder, results)
     write_text(folder / CARD, json.dumps(_card(controller, env, plan), indent=1) + "\n")
-    if isinstance(controller.policy, MixturePolicy) and isinstance(env, Avoiding):
-        write_map(controller.policy, run / "mixtures" / f"{controller.name}.npz")
+    if isinstance(controller.player, MixturePolicy) and isinstance(env, Avoiding):
+        write_map(controller.player, run / "mixtures" / f"{controller.name}.npz")
     won = sum(result.success for result in results)
     solved = sum(bool(result.solved) for result in results)
     aside = f" of {solved} that solve the task" if goals_of(env) else ""
@@ -163,16 +196,21 @@ def _card(controller: Controller, env: PositionEnv, plan: Plan) -> dict[str, Any
         "goals": goals_of(env),
         "position_columns": [] if columns is None else [columns.start, columns.stop],
         "action_horizon": plan.action_horizon,
-        "rollout": _conditions(controller.policy, plan),
+        "rollout": {**_exported(controller), **_conditions(controller.policy, plan)},
         "versions": versions(),
     }
+
+
+def _exported(controller: Controller) -> dict[str, Any]:
+    """Which graph played, if one did."""
+    return {} if controller.exported is None else {"exported": dict(controller.exported)}
 
 
 def _conditions(policy: ChunkPolicy, plan: Plan) -> dict[str, Any]:
     """How it was played: with the training's configuration, all that a row of a table depends on."""
     starts = len({row.start for row in plan.ledger.rows})
     return {
-        "sampling": _sampling(policy),
+        "sampling": sampling_of(policy),
         "action_horizon": plan.action_horizon,
         "ledger_seed": plan.ledger.seed,
         "starts": starts,
@@ -186,7 +224,7 @@ def warm(policy: ChunkPolicy, env: PositionEnv) -> tuple[Array, Frames]:
     return _windows(policy, env.reset([0]), frames_of(env))
 
 
-def _resample(policy: ChunkPolicy, where: str, changes: Mapping[str, Any]) -> None:
+def resample(policy: ChunkPolicy, where: str, changes: Mapping[str, Any]) -> None:
     """Set anew how a policy uses its noise."""
     if isinstance(policy, DiffusionPolicy):
         policy.sampling = entries.changed(policy.sampling, where, changes)
@@ -205,7 +243,7 @@ def _redecode(policy: ChunkPolicy, where: str, changes: Mapping[str, Any]) -> No
     policy.decoding = entries.changed(policy.decoding, where, changes)
 
 
-def _sampling(policy: ChunkPolicy) -> dict[str, Any] | None:
+def sampling_of(policy: ChunkPolicy) -> dict[str, Any] | None:
     """How a policy uses its noise, as plain data."""
     if isinstance(policy, DiffusionPolicy):
         return entries.described(policy.sampling)

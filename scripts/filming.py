@@ -69,7 +69,7 @@ def played_again(
         raise ValueError(f"{name} was rolled out at {card.checkpoint}, the run is at {present} now: {again}")
     rows = take(card.rollout, "batch_rows", WHOLE, f"{name}/controller.json: rollout")
     ledger = first_of_starts(recorded, count)
-    filmed = film(env, controller.policy, ledger, card.action_horizon, rows, size)
+    filmed = film(env, controller.player, ledger, card.action_horizon, rows, size)
     if difference := differing(recorded, filmed):
         raise ValueError(f"{name}: {difference}; other settings, versions or another machine? {again}")
     return filmed

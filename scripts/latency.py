@@ -4,11 +4,12 @@ CPU time of the calling thread is the figure: on a shared machine wall time meas
 clock sees no other thread, so torch gets only one. Wall percentiles stand beside it. Drawing noise,
 normalization and conversion are inside the timed call; the simulator is not. Of a policy that sees, planning
 from what was seen is timed as well, as if it were one more controller: what is left is its camera networks.
+So is an export that an entry names (`timed_export`).
 """
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 
 from stillhand.core.checkpoint import write_text
 from stillhand.datasets.schema import Array, Frames
-from stillhand.envs.base import PositionEnv
+from stillhand.envs.base import Policy, PositionEnv
 from stillhand.envs.metrics import latency_percentiles
 from stillhand.policies.base import ChunkPolicy
 from stillhand.scripts.evaluation import Controller, warm
@@ -40,14 +41,13 @@ def measure(controllers: Sequence[Controller], env: PositionEnv, calls: int, pat
     if calls < 1:
         raise ValueError(f"latency_calls must be at least 1, got {calls}")
     windows = {controller.name: warm(controller.policy, env) for controller in controllers}
-    acting = [_acting(c.policy, *windows[c.name]) for c in controllers]
-    seeing = [c for c in controllers if c.policy.border.spec.cameras]
+    acting = [_acting(c.player, *windows[c.name]) for c in controllers]
     with one_thread():
-        timed = [*acting, *(_planning(c.policy, *windows[c.name]) for c in seeing)]
-        entries = _interleaved(timed, calls)
+        beside = _beside(controllers, windows)
+        entries = _interleaved([*acting, *beside.values()], calls)
     whole = {c.name: entry for c, entry in zip(controllers, entries, strict=False)}
-    for controller, entry in zip(seeing, entries[len(controllers) :], strict=True):
-        whole[controller.name]["without_encoder"] = {k: v for k, v in entry.items() if k != "samples"}
+    for (name, key), entry in zip(beside, entries[len(controllers) :], strict=True):
+        whole[name][key] = {k: v for k, v in entry.items() if k != "samples"}
     note = {"device": device(), "threads": THREADS, "calls_timed": calls}
     note["clock"] = "CPU time of the thread"
     write_text(path, json.dumps({**note, "controllers": whole}, allow_nan=False) + "\n")
@@ -64,9 +64,19 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _acting(policy: ChunkPolicy, window: Array, frames: Frames) -> Call:
+def _beside(
+    controllers: Sequence[Controller], windows: Mapping[str, tuple[Array, Frames]]
+) -> dict[tuple[str, str], Call]:
+    """What is timed beside the controllers themselves, by name and key."""
+    seeing = [c for c in controllers if c.policy.border.spec.cameras]
+    blind = {(c.name, "without_encoder"): _planning(c.policy, *windows[c.name]) for c in seeing}
+    graphs = {c.name: c.timed_export for c in controllers if c.timed_export is not None}
+    return blind | {(name, "exported"): _acting(graph, *windows[name]) for name, graph in graphs.items()}
+
+
+def _acting(player: Policy, window: Array, frames: Frames) -> Call:
     """From observations to a chunk."""
-    return lambda rng: policy.act(window, [rng], frames)
+    return lambda rng: player.act(window, [rng], frames)
 
 
 def _planning(policy: ChunkPolicy, window: Array, frames: Frames) -> Call:

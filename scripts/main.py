@@ -17,6 +17,7 @@ STAGES = {
     "inspect": "what demonstrations hold: lengths, ranges, repeats",
     "train": "demonstrations -> teacher, or a baseline without one",
     "distill": "teacher -> mixture of experts",
+    "export": "a trained policy -> an ONNX graph that plays without torch",
     "rollout": "policies -> paired rollouts and latency",
     "film": "a few recorded episodes, played again -> films for the report",
     "features": "images -> the network that generators are scored with",
@@ -26,7 +27,7 @@ STAGES = {
     "table": "a published table, from demonstrations to Markdown: table avoiding",
 }
 # Stages whose first word is a value, and the setting it stands for: `stillhand bench data` is `name=data`.
-POSITIONAL = {"bench": "name", "table": "table", "inspect": "path"}
+POSITIONAL = {"bench": "name", "table": "table", "inspect": "path", "export": "checkpoint"}
 # Stages whose module has another name: a scripts/inspect.py would hide Python's own from its neighbours.
 MODULES = {"inspect": "inspection"}
 

@@ -37,7 +37,7 @@ TUNED = sorted(path.stem for path in (CONFIGS / "tuned").glob("*.yaml"))  # opti
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}" for path in CONFIGS.glob("*/*.yaml") if path.stem not in TUNED
 )
-NEEDS = {"bench": ("name=data",), "table": ("table=avoiding",)}  # stages without a default for everything
+NEEDS = {"bench": ("name=data",), "table": ("table=avoiding",), "export": ("checkpoint=a",)}  # no default
 NEEDS |= dict.fromkeys(("prepare", "convert"), ("format=replay",))
 ALLOWED = {
     **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,

@@ -40,6 +40,6 @@ class OneStep(nn.Module):
     def forward(self, z: Sample, cond: Condition) -> Sample:
         """Standard normal z (b, *shape) and conditions (b, t, c) to samples of z's shape."""
         start = self.sigma_init * z if self.noisy else torch.zeros_like(z)
-        level = torch.full((len(z),), self.sigma_init, dtype=z.dtype, device=z.device)
+        level = torch.full((z.shape[0],), self.sigma_init, dtype=z.dtype, device=z.device)
         x: Tensor = self.denoiser(start, level, cond)
         return torch.lerp(x, start, self.sigma_min / self.sigma_init) if self.sigma_min else x

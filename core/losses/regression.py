@@ -77,7 +77,7 @@ def regression_act(net: Callable[..., Tensor], cond: Condition, shape: Sequence[
         cond: Conditions; their dtype and device are the result's.
         shape: Shape of one sample, without the batch axis.
     """
-    b = len(cond)
+    b = cond.shape[0]  # not len: an exported graph leaves it open
     return net(cond.new_zeros((b, *shape)), cond.new_zeros(b), cond)
 
 
@@ -95,7 +95,7 @@ def mip_act(net: Callable[..., Tensor], cond: Condition, shape: Sequence[int], t
     """
     _check_time(t_star)
     guess = regression_act(net, cond, shape)
-    return net(guess, cond.new_full((len(cond),), t_star), cond)
+    return net(guess, cond.new_full((cond.shape[0],), t_star), cond)
 
 
 def _check_time(t_star: float) -> None:

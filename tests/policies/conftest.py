@@ -15,9 +15,10 @@ from stillhand.core.diffusion.schedule import LogNormal
 from stillhand.core.nets.experts import MixtureHead
 from stillhand.core.nets.mlp import DenoisingMLP, MLPTrunk
 from stillhand.core.nets.tokens import TokenTransformer
+from stillhand.datasets.batch import Batch
 from stillhand.datasets.demonstrations import Demonstrations, from_arrays
 from stillhand.datasets.loader import WindowLoader
-from stillhand.datasets.schema import Batch, Spec
+from stillhand.datasets.schema import Spec
 from stillhand.policies.base import Border, ChunkPolicy
 from stillhand.policies.encoders import StateEncoder
 from stillhand.policies.mixture import MixturePolicy

@@ -16,7 +16,8 @@ from stillhand.core.losses.alignment import HalfLife, contrast_loss, cosine_loss
 from stillhand.core.nets.mlp import DenoisingMLP
 from stillhand.core.nets.resnet import ResNet
 from stillhand.core.nets.vit import ViT
-from stillhand.datasets.schema import Batch, Camera, Spec
+from stillhand.datasets.batch import Batch
+from stillhand.datasets.schema import Camera, Spec
 from stillhand.policies import alignment
 from stillhand.policies.alignment import AlignedPolicy, Alignment, FirstLooks
 from stillhand.policies.base import Border

@@ -11,9 +11,10 @@ from torch import nn
 from stillhand.core.diffusion.decoding import Decoding, FirstHitting, Leap
 from stillhand.core.diffusion.discrete_guidance import Constant, Interval, unlocking
 from stillhand.core.nets.tokens import TokenTransformer
+from stillhand.datasets.batch import Batch
 from stillhand.datasets.demonstrations import Demonstrations, from_arrays
 from stillhand.datasets.loader import WindowLoader
-from stillhand.datasets.schema import Batch, Spec
+from stillhand.datasets.schema import Spec
 from stillhand.policies.base import Border
 from stillhand.policies.encoders import StateEncoder
 from stillhand.policies.tokenizers import ChunkTokens, uniform

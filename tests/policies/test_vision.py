@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from stillhand.core.nets.resnet import ResNet
 from stillhand.core.nets.vit import ViT
-from stillhand.datasets.schema import Batch, Camera, Spec
+from stillhand.datasets.batch import Batch
+from stillhand.datasets.schema import Camera, Spec
 from stillhand.policies.encoders import StateEncoder
 from stillhand.policies.vision import Augmentation, VisualEncoder
 

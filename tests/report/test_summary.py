@@ -95,8 +95,8 @@ def test_noise_and_wall_seconds_stand_behind_all_else(run_folder: Path) -> None:
     rows = summarize(run_folder)["controllers"]
     assert [row["noise"] for row in rows] == [None, None, 0.9, 0.0]
     assert [row["train_wall_seconds"] for row in rows] == [110.0, 110.0, None, None]
-    later = ["train_wall_seconds", "noise", "score", "solved", "goal_reached", "planning_ms"]
-    assert all([*row][-6:] == later for row in rows)
+    later = ["train_wall_seconds", "noise", "score", "solved", "goal_reached", "planning_ms", "exported_ms"]
+    assert all([*row][-7:] == later for row in rows)
     assert {(row["solved"], row["goal_reached"]) for row in rows} == {(None, None)}  # no goal is asked for
 
 

@@ -146,15 +146,14 @@ def test_factors_divide_the_teachers_p50_by_the_own(runs: list[Run]) -> None:
     assert slow["value"] == latency["teacher-100"].p50 / latency["vdd"].p50
 
 
-def test_planning_is_shown_where_every_seed_has_it(runs: list[Run]) -> None:
-    seen = [
-        replace(run, latency={**run.latency, "vdd": replace(run.latency["vdd"], planning=(i + 1.0, 3.0 * i))})
-        for i, run in enumerate(runs)
-    ]
-    assert row(seen, "vdd", "planning_p50_ms")["value"] == 1.5
-    assert row(seen, "vdd", "planning_p99_ms")["high"] == 3
+@pytest.mark.parametrize("kind", ["planning", "exported"])
+def test_a_latency_beside_is_shown_where_every_seed_has_it(runs: list[Run], kind: str) -> None:
+    timed = [replace(run.latency["vdd"], **{kind: (i + 1.0, 3.0 * i)}) for i, run in enumerate(runs)]
+    seen = [replace(run, latency={**run.latency, "vdd": t}) for run, t in zip(runs, timed, strict=True)]
+    assert row(seen, "vdd", f"{kind}_p50_ms")["value"] == 1.5
+    assert row(seen, "vdd", f"{kind}_p99_ms")["high"] == 3
     once = rows_of([seen[0], runs[1]])
-    assert not [r for r in once if r["metric"].startswith("planning")]
+    assert not [r for r in once if r["metric"].startswith(kind)]
 
 
 def test_latency_that_was_not_measured_is_left_out(runs: list[Run]) -> None:
@@ -167,7 +166,7 @@ def test_markdown_has_a_line_per_controller_and_a_cell_per_column(runs: list[Run
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert text.startswith("# Title\n\nA note.\n")
     assert len(lines) == 2 + len(runs[0].controllers)
-    assert {line.count("|") for line in lines} == {len(COLUMNS) - 6 + 3}  # no score, goal or camera
+    assert {line.count("|") for line in lines} == {len(COLUMNS) - 8 + 3}  # no score, goal, camera or export
     assert "| bc | 0, 1 | 100.0 (92.6 to 100.0) |" in text
     success = "79.2 (65.7 to 88.3; seeds 66.7 to 91.7)"
     assert f"| vdd | 0, 1 | {success} | -8.3 (-220.1 to +203.4; seeds -20.8 to +4.2) |" in text

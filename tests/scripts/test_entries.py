@@ -103,8 +103,19 @@ def test_late_checkpoints_are_for_generators_alone() -> None:
     """Rollouts play one checkpoint: a number they would ignore must not seem to be obeyed."""
     entries = {"a": {"checkpoint": "c", "method": "m", "late": 2}}
     assert choose("generators", entries, []) == entries
-    with pytest.raises(ValueError, match=r"controllers\.a has \['late'\].* sampling, decoding, baseline_of$"):
+    with pytest.raises(
+        ValueError, match=r"controllers\.a has \['late'\].* decoding, baseline_of, exported, timed_export$"
+    ):
         choose("controllers", entries, [])
+
+
+def test_an_export_is_for_controllers_alone() -> None:
+    entries = {"a": {"checkpoint": "c", "method": "m", "exported": "c/exported"}}
+    assert choose("controllers", entries, []) == entries
+    with pytest.raises(ValueError, match=r"generators\.a has \['exported'\]"):
+        choose("generators", entries, [])
+    with pytest.raises(ValueError, match=r"controllers\.a\.exported must be a text or null, got True"):
+        choose("controllers", {"a": {**entries["a"], "exported": True}}, [])
 
 
 @pytest.mark.parametrize("late", [0, -3, True, 2.0, "2"])

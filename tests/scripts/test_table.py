@@ -60,6 +60,20 @@ def test_tasks_have_folders_and_seeds_of_their_own_and_later_seeds_repeat_what_o
         action_table.chosen(action_table.parts(table, Path("runs")), ["pull"])
 
 
+def test_what_is_exported_is_made_once_after_its_training_and_timed_beside(tmp_path: Path) -> None:
+    table = {**TABLE, "controllers": "robots", "rollout": [], "exports": {"bc-mse": "regression", "em": "em"}}
+    for made in ("seed-3/em", "seed-3/regression/exported", "seed-4/em"):
+        (tmp_path / made).mkdir(parents=True)
+    store = tmp_path / "d.zarr"
+    assert action_table.exports(table, tmp_path, store) == [
+        ["export", f"checkpoint={tmp_path / seed / 'em'}", f"data={store}"] for seed in ("seed-3", "seed-4")
+    ]
+    assert action_table.rollouts(table, tmp_path, ["starts=2"])[0][4:] == [
+        "+controllers.bc-mse.timed_export=regression/exported", "+controllers.em.timed_export=em/exported",
+        f"run={tmp_path / 'seed-3'}", "starts=2",
+    ]  # fmt: skip
+
+
 def test_a_condition_of_a_task_has_settings_runs_and_recordings_of_its_own(tmp_path: Path) -> None:
     own = {
         "task": "avoiding", "seeds": [1], "collect": ["episodes=96"], "states": ["episodes=9"],
