@@ -144,9 +144,13 @@ def test_help_is_instant_and_loads_no_torch() -> None:
 
 def test_training_starts_within_its_budget() -> None:
     """2.0 CPU seconds in all; on a slower or busier machine, 0.8 beyond what torch alone costs there."""
-    whole = cpu_seconds(
-        sys.executable, "-P", "-c", "import stillhand.scripts.train, stillhand.scripts.running"
-    )
-    if whole > 2.0:
-        torch = cpu_seconds(sys.executable, "-P", "-c", "import torch")
-        assert whole - torch <= 0.8, f"{whole:.2f} s, of which torch {torch:.2f} s"
+    tries = list[str]()
+    while len(tries) < 3:  # a busy moment adds, and never takes away
+        whole = cpu_seconds(
+            sys.executable, "-P", "-c", "import stillhand.scripts.train, stillhand.scripts.running"
+        )
+        torch = 0.0 if whole <= 2.0 else cpu_seconds(sys.executable, "-P", "-c", "import torch")
+        if whole <= 2.0 or whole - torch <= 0.8:
+            return
+        tries.append(f"{whole:.2f} s, of which torch {torch:.2f} s")
+    raise AssertionError("; ".join(tries))

@@ -147,7 +147,7 @@ def test_a_small_table_from_nothing(home: Path) -> None:
     assert rows["teacher-35", "calls"]["value"] == 35 and rows["sid", "calls"]["value"] == 1
     assert rows["sid", "fd_to_teacher"]["value"] > 0
     assert rows["real images", "fd"]["value"] < rows["sid", "fd"]["value"]
-    assert set(about) == {"device", "commit", "versions", "command", "rows"}
+    assert set(about) == {"device", "commit", "versions", "command", "rows", "configs"}
 
 
 def test_a_students_number_is_the_mean_of_its_late_checkpoints(home: Path) -> None:
