@@ -29,7 +29,8 @@ class Settings:
         restart_scale: Peak of each restart relative to the one before.
         anneals: False leaves out the cosines: the rate stays at its peak until the next restart, and the
             weight average alone comes to rest.
-        bfloat16: Run networks under bfloat16 autocast; weights and moments stay float32.
+        bfloat16: Run networks under bfloat16 autocast, where the device has it (core/precision.py); weights
+            and moments stay float32.
 
     Raises:
         ValueError: Names the setting and its value.

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from stillhand.core.precision import mixed
 from stillhand.core.settings import Settings, learning_rate
 from stillhand.core.shapes import Info
 
@@ -224,7 +225,7 @@ def optimize(state: TrainState, objective: Objective, settings: Settings) -> Ite
     device = state.learner.parameters[0].device.type
     while state.step < settings.steps:
         rate = learning_rate(settings, state.step)
-        with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16):
+        with mixed(device, settings.bfloat16):
             losses, info = objective(state.step)
         try:
             values = state.learner.update(losses, rate, settings.clip_norm)

@@ -7,7 +7,7 @@ a ratio is the median over rounds of the ratio within a round. CPU time of the p
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,7 @@ from stillhand.core.diffusion.samplers import Sampling
 from stillhand.core.diffusion.schedule import LogNormal
 from stillhand.core.nets.conv1d import Conv1d, library_convolution, product_convolution
 from stillhand.core.nets.unet1d import UNet1d
+from stillhand.core.precision import has_bfloat16
 from stillhand.core.settings import Settings
 from stillhand.core.training import TrainState, derived_seed, optimize
 from stillhand.datasets.demonstrations import Demonstrations, from_arrays
@@ -69,6 +70,11 @@ VARIANTS = (
 )
 
 
+def variants_here() -> list[Variant]:
+    """Those that this processor computes as they are called: without bfloat16, those of float32."""
+    return [variant for variant in VARIANTS if has_bfloat16("cpu") or not variant.bfloat16]
+
+
 def measure(
     steps: int = 20, batch_size: int = 256, channels: tuple[int, ...] = (64, 128, 256), episodes: int = 200
 ) -> list[Row]:
@@ -90,15 +96,16 @@ def measure(
     if steps < 1:
         raise ValueError(f"need at least one step, got {steps}")
     demonstrations = _synthetic(episodes)
-    policies = [_policy(demonstrations, channels, variant) for variant in VARIANTS]
+    variants = variants_here()
+    policies = [_policy(demonstrations, channels, variant) for variant in variants]
     runs = [
         _run(policy, demonstrations, batch_size, steps, variant.bfloat16)
-        for policy, variant in zip(policies, VARIANTS, strict=True)
+        for policy, variant in zip(policies, variants, strict=True)
     ]
     seconds = _interleaved(runs, steps)
     parameters = float(sum(p.numel() for p in policies[0].backbone().parameters()))
     size: Row = {"name": "network", "metric": "parameters", "value": parameters, "unit": "1"}
-    return [size, *_rows(seconds)]
+    return [size, *_rows(seconds, variants)]
 
 
 def _synthetic(episodes: int, length: int = 200) -> Demonstrations:
@@ -156,10 +163,10 @@ def _interleaved(runs: list[Iterator[dict[str, float]]], steps: int) -> NDArray[
     return seconds[WARMUP_STEPS:]
 
 
-def _rows(seconds: NDArray[np.float64]) -> list[Row]:
+def _rows(seconds: NDArray[np.float64], variants: Sequence[Variant]) -> list[Row]:
     ratios = np.median(seconds / seconds[:, :1], axis=0)  # of each variant to the first, within a round
     rows: list[Row] = []
-    for i, variant in enumerate(VARIANTS):
+    for i, variant in enumerate(variants):
         column = seconds[:, i]
         for statistic, value in (("median", np.median(column)), ("min", column.min()), ("max", column.max())):
             entry: Row = {"metric": f"step, {statistic}", "value": round(float(value), 4), "unit": "CPU s"}

@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from stillhand.core.diffusion.one_step import OneStep
 from stillhand.core.one_step.method import Method
 from stillhand.core.one_step.players import C, Examples, Players
+from stillhand.core.precision import mixed
 from stillhand.core.settings import Settings, learning_rate, peak_rate
 from stillhand.core.shapes import Info
 from stillhand.core.training import Learner, Metrics, TrainState, derived_seed, ema_decay, means
@@ -240,7 +241,7 @@ class Duel(Generic[C]):
             raise Diverged(f"{player} diverged at step {self.step}: {error}{_blame(found)}", found) from error
 
     def _under_autocast(self, loss: Callable[..., tuple[Tensor, Info]], *args: Any) -> tuple[Tensor, Info]:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
+        with mixed(self.device.type, self.settings.bfloat16):
             return loss(*args)
 
     def _batch_number(self, turn: int) -> int:

@@ -7,6 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from stillhand.core import precision
+
+
+@pytest.fixture
+def always_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16 where it is asked for, whatever processor this is."""
+    monkeypatch.setattr(precision, "_granted", lambda device: True)
+
 
 @dataclass(frozen=True)
 class Gaussian:

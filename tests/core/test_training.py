@@ -37,6 +37,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
+@pytest.mark.usefixtures("always_mixed")
 @pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize("killed_after", [1, 7])
 def test_resumes_to_the_bit(tmp_path: Path, killed_after: int, bfloat16: bool) -> None:

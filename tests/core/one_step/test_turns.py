@@ -153,6 +153,7 @@ def test_no_player_touches_anothers_gradient(method: Any, lab: Any) -> None:
     assert turns == ["critic"] * (critic is not None) + ["generator"]
 
 
+@pytest.mark.usefixtures("always_mixed")
 @pytest.mark.parametrize(("killed_after", "bfloat16"), [(1, False), (2, False), (4, False), (3, True)])
 def test_resumes_to_the_bit(killed_after: int, bfloat16: bool, method: Any, lab: Any, tmp_path: Path) -> None:
     """Killed in the warm-up, at its border before the critic's first step, and after it."""
