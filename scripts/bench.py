@@ -1,4 +1,4 @@
-"""Speed on this machine: `stillhand bench data`, `train`, `rollout`, `kernels` print a table and write JSON.
+"""Speed on this machine: `stillhand bench data` prints a table and writes JSON; so do the others.
 
     runs/bench/NAME.json   {"device", "commit", "rows": [{"name", "metric", "value", "unit"}]}
 
@@ -19,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from stillhand.scripts.stage import command, commit, device, plain, writable_folder
 
 Row = dict[str, Any]
-BENCHES = ("data", "train", "rollout", "kernels")
+BENCHES = ("data", "train", "rollout", "latency", "kernels")
 
 
 @dataclass
@@ -27,12 +27,14 @@ class BenchConfig:
     """Settings of a benchmark.
 
     Args:
-        name: What to measure: data, train, rollout or kernels.
+        name: What to measure: data, train, rollout, latency or kernels.
         out: The JSON file.
         task, controllers: Configuration groups, for `rollout`.
         run: Folder with the checkpoints, for `rollout`.
-        only: Some of the controllers, for `rollout`; empty takes all.
+        only: Some of the controllers, for `rollout`, or of the policies, for `latency`; empty takes all.
         episodes: Of each controller, for `rollout`.
+        calls, rows, ways: Timed plans, rows of a plan and ways of computing it, for `latency`: eager, onnx,
+            int8, compiled (minutes of compiling).
     """
 
     name: str = MISSING
@@ -42,6 +44,9 @@ class BenchConfig:
     run: str | None = None
     only: list[str] = field(default_factory=list)
     episodes: int = 10
+    calls: int = 300
+    rows: list[int] = field(default_factory=lambda: [1, 8, 32])
+    ways: list[str] = field(default_factory=lambda: ["eager", "onnx", "int8"])
 
 
 ConfigStore.instance().store(name="bench_schema", node=BenchConfig)
@@ -58,19 +63,22 @@ def main(config: DictConfig) -> None:
     arguments = _arguments(settings)
     out = Path(settings["out"])
     writable_folder(str(out.parent))
-    measure: Callable[..., list[Row]] = importlib.import_module(
-        f"stillhand.scripts.bench_{settings['name']}"
-    ).measure
+    bench = importlib.import_module(f"stillhand.scripts.bench_{settings['name']}")
+    measure: Callable[..., list[Row]] = bench.measure
     rows = measure(**arguments)
     where = rows[0].pop("device", device())
     text = json.dumps({"device": where, "commit": commit(), "rows": rows}, indent=1, allow_nan=False)
     out.write_text(text + "\n")
     print(table(rows))
+    if hasattr(bench, "markdown"):
+        out.with_suffix(".md").write_text(f"{where}\n\n{bench.markdown(rows)}\n")
     print(f"wrote {out}")
 
 
 def _arguments(settings: dict[str, Any]) -> dict[str, Any]:
-    """What the benchmark of rollouts needs; the others measure themselves."""
+    """What a benchmark is told; most measure themselves."""
+    if settings["name"] == "latency":
+        return {key: settings[key] for key in ("calls", "rows", "ways", "only")}
     if settings["name"] != "rollout":
         return {}
     if settings["run"] is None:

@@ -44,7 +44,7 @@ def measure(controllers: Sequence[Controller], env: PositionEnv, calls: int, pat
     acting = [_acting(c.player, *windows[c.name]) for c in controllers]
     with one_thread():
         beside = _beside(controllers, windows)
-        entries = _interleaved([*acting, *beside.values()], calls)
+        entries = interleaved([*acting, *beside.values()], calls)
     whole = {c.name: entry for c, entry in zip(controllers, entries, strict=False)}
     for (name, key), entry in zip(beside, entries[len(controllers) :], strict=True):
         whole[name][key] = {k: v for k, v in entry.items() if k != "samples"}
@@ -92,8 +92,13 @@ def _planning(policy: ChunkPolicy, window: Array, frames: Frames) -> Call:
     return plan
 
 
-def _interleaved(timed: Sequence[Call], calls: int) -> list[dict[str, Any]]:
-    """Percentiles of the milliseconds that each takes, CPU and wall, and the CPU samples."""
+def interleaved(timed: Sequence[Call], calls: int) -> list[dict[str, Any]]:
+    """Percentiles of the milliseconds that each takes, CPU and wall, and the CPU samples.
+
+    Args:
+        timed: Called in turn, in another order every round, after WARMUP_CALLS rounds that do not count.
+        calls: Rounds that do.
+    """
     rng = np.random.default_rng(0)
     cpu_ms = np.empty((calls, len(timed)))
     wall_ms = np.empty_like(cpu_ms)

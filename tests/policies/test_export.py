@@ -134,6 +134,16 @@ def test_int8_is_smaller_and_off_by_percents(toy: Any) -> None:
     assert found[0]["max_abs_in_std"] < 1e-5 < found[1]["mean_abs_in_std"] < 0.2
 
 
+@pytest.mark.parametrize("name", DRAWS)
+def test_int8_of_every_kind_and_number_of_rows(name: str, graphs: Path, toy: Any) -> None:
+    """Weights used twice (mip), convolutions (unet) and products of two activations (transformer) too."""
+    policy = policies(toy)[name]
+    small = export.quantized((graphs / name).read_bytes())
+    planner = Planner(Path(name), card_of(policy, precision="int8"), small, 4)
+    found = parity.compare(policy, planner, parity.random_windows(policy.border, 40, seed=0), seed=0)
+    assert 0 < found["mean_abs_in_std"] < 0.3
+
+
 def test_refuses_what_has_no_such_graph(toy: Any) -> None:
     with pytest.raises(ValueError, match="a TokenPolicy cannot be exported; expected a mixture"):
         export.draws_of(toy.tokens())
