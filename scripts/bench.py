@@ -19,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from stillhand.scripts.stage import command, commit, device, plain, writable_folder
 
 Row = dict[str, Any]
-BENCHES = ("data", "train", "rollout", "latency", "kernels")
+BENCHES = ("data", "train", "rollout", "latency", "peers", "kernels")
 
 
 @dataclass
@@ -27,14 +27,15 @@ class BenchConfig:
     """Settings of a benchmark.
 
     Args:
-        name: What to measure: data, train, rollout, latency or kernels.
+        name: What to measure: data, train, rollout, latency, peers or kernels.
         out: The JSON file.
         task, controllers: Configuration groups, for `rollout`.
         run: Folder with the checkpoints, for `rollout`.
         only: Some of the controllers, for `rollout`, or of the policies, for `latency`; empty takes all.
         episodes: Of each controller, for `rollout`.
         calls, rows, ways: Timed plans, rows of a plan and ways of computing it, for `latency`: eager, onnx,
-            int8, compiled (minutes of compiling).
+            int8, compiled (minutes of compiling). The first two for `peers` too, which installs a peer into
+            an environment beside `out`.
     """
 
     name: str = MISSING
@@ -79,6 +80,8 @@ def _arguments(settings: dict[str, Any]) -> dict[str, Any]:
     """What a benchmark is told; most measure themselves."""
     if settings["name"] == "latency":
         return {key: settings[key] for key in ("calls", "rows", "ways", "only")}
+    if settings["name"] == "peers":
+        return {"calls": settings["calls"], "rows": settings["rows"], "folder": Path(settings["out"]).parent}
     if settings["name"] != "rollout":
         return {}
     if settings["run"] is None:

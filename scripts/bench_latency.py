@@ -91,7 +91,7 @@ def _measured(subject: Subject, calls: int, rows: Sequence[int], ways: Sequence[
     yield {"name": subject.name, "metric": "parameters", "value": float(parameters), "unit": "1"}
     for count in rows:
         window = np.random.default_rng(0).standard_normal((count, 2, SPEC.observation_dim), np.float32)
-        timed = {way: _call(way, policy, window) for way in ways}
+        timed = {way: call(way, policy, window) for way in ways}
         with one_thread():
             entries = interleaved(list(timed.values()), calls)
         for way, entry in zip(timed, entries, strict=True):
@@ -123,7 +123,7 @@ def _demonstrations(length: int = 400) -> Demonstrations:
     )
 
 
-def _call(way: str, policy: ChunkPolicy, window: Float[Array, "n t o"]) -> Call:
+def call(way: str, policy: ChunkPolicy, window: Float[Array, "n t o"]) -> Call:
     """One plan for all rows at once, every row's noise from the same generator."""
     if way in ("eager", "compiled"):
         acting = policy if way == "eager" else _compiled(policy)

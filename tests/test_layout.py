@@ -43,6 +43,7 @@ TESTED_ELSEWHERE = {
     "scripts/mixture_map.py": "tests/scripts/test_pipeline.py",
     "scripts/report.py": "tests/scripts/test_pipeline.py",
     "scripts/bench.py": "tests/scripts/test_bench_data.py",
+    "scripts/peer_lerobot.py": "tests/scripts/test_bench_peers.py: its protocol",
     "scripts/running.py": "tests/scripts/test_killed.py",
     "scripts/preparing.py": "tests/scripts/test_pictures.py",
     "scripts/tasks.py": "tests/test_configs.py",
