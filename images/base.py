@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Num, UInt8
 from torch import Tensor, nn
 
 from stillhand.core.diffusion.precond import Denoiser
@@ -21,7 +21,7 @@ from stillhand.datasets.pixels import ImageBatch, ImageLoader, Images, ImageSpec
 
 MEASURED_IMAGES = 4096
 
-Noise = Float[Tensor, "b *draw"]
+Noise = Num[Tensor, "b *draw"]
 
 
 class ImageModel(nn.Module, ABC):

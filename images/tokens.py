@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from stillhand.core.diffusion.decoding import Decoding, Laws, laws_of
 from stillhand.core.diffusion.discrete import absorb
-from stillhand.core.diffusion.unmasking import Uniforms
 from stillhand.core.losses.masked import masked_loss
 from stillhand.core.shapes import Info
+from stillhand.core.splitmix import page_seed
 from stillhand.datasets.pixels import ImageBatch, ImageLoader, Images, ImageSpec
 from stillhand.images.base import ImageGenerator, ImageModel, check_same_set
 from stillhand.images.tokenizers import Tokenizer, fixed
@@ -104,9 +104,9 @@ class TokenImages(ImageGenerator):
         loss, info = masked_loss(logits, x0, x == mask)
         return loss, {**info, "masked/bound": loss.detach() / t}
 
-    def draw(self, generator: torch.Generator) -> Float[Tensor, " draws"]:
-        """The uniform numbers behind one image."""
-        return self.decoding.table(generator, self.tokenizer.places)
+    def draw(self, generator: torch.Generator) -> Int64[Tensor, ""]:
+        """The seed of one page."""
+        return page_seed(generator)
 
     def laws(self, labels: Int64[Tensor, " b"]) -> Laws:
         """What a decoding asks: logits with the class and without.
@@ -127,11 +127,10 @@ class TokenImages(ImageGenerator):
         """Pages of masks."""
         return torch.full((rows, self.tokenizer.places), self.tokenizer.size, device=device)
 
-    def generate(
-        self, labels: Int64[Tensor, " b"], noise: Float[Tensor, "b draws"]
-    ) -> Float[Tensor, "b c y x"]:
-        """Uniform numbers to images, normalized."""
-        pages = self.decoding(self.laws(labels), self.blank(len(labels), labels.device), Uniforms(noise))
+    def generate(self, labels: Int64[Tensor, " b"], noise: Int64[Tensor, " b"]) -> Float[Tensor, "b c y x"]:
+        """Seeds of pages to images, normalized."""
+        blank, mask = self.blank(len(labels), labels.device), self.tokenizer.size
+        pages = self.decoding(self.laws(labels), blank, mask, noise)
         return self.tokenizer.decode(pages)
 
 

@@ -14,12 +14,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from stillhand.core.diffusion.decoding import Decoding, laws_of
 from stillhand.core.diffusion.discrete import absorb
-from stillhand.core.diffusion.unmasking import Uniforms
 from stillhand.core.losses.masked import masked_loss
 from stillhand.core.nets.tokens import TokenTransformer
 from stillhand.core.shapes import Info
@@ -102,8 +101,8 @@ class TokenPolicy(ChunkPolicy):
         return masked_loss(self.network(x, cond), x0, masked, weight)
 
     def draw(self, rng: np.random.Generator) -> Array:
-        """The uniform numbers (n,) of one page."""
-        return rng.random(self.decoding.way.draws(self.tokens.places), dtype=np.float32)
+        """The seed () of one page."""
+        return np.array(rng.integers(2**63 - 1))
 
     def told(self, observation: Float[Tensor, "b t o"], frames: SeenFrames) -> Float[Tensor, "b k t c"]:
         """Conditions with the goal and, where there are goals, without (k is 2 or 1).
@@ -119,7 +118,7 @@ class TokenPolicy(ChunkPolicy):
         return torch.stack([self.border.condition(way, frames) for way in ways], dim=1)
 
     def plan(
-        self, cond: Float[Tensor, "b k t c"], noise: Float[Tensor, "b n"]
+        self, cond: Float[Tensor, "b k t c"], noise: Int64[Tensor, " b"]
     ) -> tuple[Float[Tensor, "b h a"], dict[str, Tensor]]:
         """Reveal a page per window and decode it, in physical units.
 
@@ -134,7 +133,7 @@ class TokenPolicy(ChunkPolicy):
 
         laws = laws_of(self.network, cond[:, 0], untold)
         blank = torch.full((len(cond), self.tokens.places), self.tokens.size, device=noise.device)
-        page = self.decoding(laws, blank, Uniforms(noise))
+        page = self.decoding(laws, blank, self.tokens.size, noise)
         return self.border.physical(self.tokens.decode(page)), {}
 
     def _forgetful(

@@ -155,11 +155,12 @@ def mixture_case(name: str, size: tuple[int, ...]) -> Case:
 def unmask_case(name: str, shape: tuple[int, int, int]) -> Case:
     """One guided step in bfloat16."""
     c, u = (torch.randn(shape, device="cuda").bfloat16() for _ in range(2))
+    seeds = torch.arange(shape[0], device="cuda")
 
     def kernel() -> Tensor:
-        return guided_unmask(c, u, 2.0, seed=1).confidence
+        return guided_unmask(c, u, 2.0, seeds=seeds).confidence
 
     def plain() -> Tensor:
-        return unmask.forward(c, u, 2.0, 1.0, 1, 0)[1]
+        return unmask.forward(c, u, 2.0, 1.0, seeds, 0, None)[1]
 
     return Case(f"guided_unmask {name} {shape}", kernel, plain, [], c.nbytes + u.nbytes)

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from stillhand.core.diffusion.decoding import Decoding, Leap
-from stillhand.core.diffusion.discrete_guidance import guide
-from stillhand.core.diffusion.unmasking import Uniforms
+from stillhand.core.kernels.unmask.op import guided_unmask
 from stillhand.images import checkpoint
 from stillhand.images.tokens import TokenImages
 from stillhand.report import guidance
@@ -179,8 +178,8 @@ def shares_revealed(model: TokenImages, pages: int) -> list[float]:
         shares.append(float((x != mask).float().mean()))
         return laws(x, guided)
 
-    draws = torch.stack([model.draw(torch.Generator().manual_seed(page)) for page in range(pages)])
-    done = model.decoding(seen, model.blank(pages, labels.device), Uniforms(draws))
+    seeds = torch.stack([model.draw(torch.Generator().manual_seed(page)) for page in range(pages)])
+    done = model.decoding(seen, model.blank(pages, labels.device), mask, seeds)
     return [*shares, float((done != mask).float().mean())]
 
 
@@ -188,8 +187,9 @@ def shares_revealed(model: TokenImages, pages: int) -> list[float]:
 def blank_totals(model: TokenImages, weight: float) -> list[float]:
     """Z_w of every place of a blank page, over all classes."""
     labels = torch.arange(model.spec.classes)
-    conditional, unconditional = model.laws(labels)(model.blank(len(labels), labels.device), True)
-    totals: list[float] = guide(conditional, unconditional, weight).log_z.exp().flatten().tolist()
+    laws = model.laws(labels)(model.blank(len(labels), labels.device), True)
+    choice = guided_unmask(*laws, weight, seeds=torch.zeros_like(labels), temperature=0.0)
+    totals: list[float] = choice.log_z.exp().flatten().tolist()
     return totals
 
 

@@ -1,6 +1,6 @@
 """How a model of masked tokens acts: which sampler, in how many calls, guided how.
 
-    Decoding(way=Leap(steps=8), schedule=Linear(), weight=Ramp(2.0))(network, blank, uniforms)
+    Decoding(way=Leap(steps=8), schedule=Linear(), weight=Ramp(2.0))(laws, blank, mask, seeds)
 
 A network that is asked with and without its condition is evaluated twice per step; where the weight is 1 it
 is asked with the condition alone, once.
@@ -12,23 +12,23 @@ from functools import cache
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from stillhand.core.diffusion import unmasking
 from stillhand.core.diffusion.discrete import Cosine, Linear, MaskedShare
 from stillhand.core.diffusion.discrete_guidance import (
     Constant,
-    Guided,
     Interval,
     Ramp,
     Survival,
     Weight,
-    guide,
     normalised,
     simple,
     unlocking,
 )
-from stillhand.core.diffusion.unmasking import Predict, Uniforms, even_times
+from stillhand.core.diffusion.unmasking import Predict, even_times
+from stillhand.core.kernels.unmask.op import Choice, guided_unmask
 from stillhand.core.shapes import Condition, Tokens
 
 Laws = Callable[[Tensor, bool], tuple[Tensor, Tensor]]
@@ -63,11 +63,9 @@ class Way(Protocol):
         """How often a page of that many tokens asks `predict`."""
         ...
 
-    def draws(self, places: int) -> int:
-        """Uniform numbers that a page takes."""
-        ...
-
-    def __call__(self, predict: Predict, x: Tokens, schedule: MaskedShare, uniforms: Uniforms) -> Tokens:
+    def __call__(
+        self, predict: Predict, x: Tokens, mask: int, schedule: MaskedShare, seeds: Int64[Tensor, " b"]
+    ) -> Tokens:
         """Reveal every masked token."""
         ...
 
@@ -91,13 +89,11 @@ class Leap:
         """One per step."""
         return self.steps
 
-    def draws(self, places: int) -> int:
-        """Two per step and place."""
-        return 2 * self.steps * places
-
-    def __call__(self, predict: Predict, x: Tokens, schedule: MaskedShare, uniforms: Uniforms) -> Tokens:
+    def __call__(
+        self, predict: Predict, x: Tokens, mask: int, schedule: MaskedShare, seeds: Int64[Tensor, " b"]
+    ) -> Tokens:
         """Reveal every masked token."""
-        return unmasking.leap(predict, x, even_times(self.steps), schedule, uniforms, self.survival)
+        return unmasking.leap(predict, x, mask, even_times(self.steps), schedule, seeds, self.survival)
 
 
 @dataclass(frozen=True)
@@ -114,13 +110,11 @@ class FirstHitting:
         """One per place."""
         return places
 
-    def draws(self, places: int) -> int:
-        """Two and one per place, for every call."""
-        return places * (2 + places)
-
-    def __call__(self, predict: Predict, x: Tokens, schedule: MaskedShare, uniforms: Uniforms) -> Tokens:
+    def __call__(
+        self, predict: Predict, x: Tokens, mask: int, schedule: MaskedShare, seeds: Int64[Tensor, " b"]
+    ) -> Tokens:
         """Reveal every masked token."""
-        return unmasking.first_hitting(predict, x, schedule, uniforms, self.unlock)
+        return unmasking.first_hitting(predict, x, mask, schedule, seeds, self.unlock)
 
 
 @dataclass(frozen=True)
@@ -146,14 +140,12 @@ class Confident:
         """One per step."""
         return self.steps
 
-    def draws(self, places: int) -> int:
-        """Two per step and place."""
-        return 2 * self.steps * places
-
-    def __call__(self, predict: Predict, x: Tokens, schedule: MaskedShare, uniforms: Uniforms) -> Tokens:
+    def __call__(
+        self, predict: Predict, x: Tokens, mask: int, schedule: MaskedShare, seeds: Int64[Tensor, " b"]
+    ) -> Tokens:
         """Reveal every masked token."""
         times = even_times(self.steps)
-        return unmasking.confident(predict, x, times, schedule, uniforms, self.temperature, self.remask)
+        return unmasking.confident(predict, x, mask, times, schedule, seeds, self.temperature, self.remask)
 
 
 @dataclass(frozen=True)
@@ -170,24 +162,29 @@ class Decoding:
     schedule: MaskedShare = field(default_factory=Linear)
     weight: Weight = field(default_factory=lambda: Constant(1.0))
 
-    def __call__(self, laws: Laws, blank: Tokens, uniforms: Uniforms) -> Tokens:
+    def __call__(self, laws: Laws, blank: Tokens, mask: int, seeds: Int64[Tensor, " b"]) -> Tokens:
         """Tokens of every page.
 
         Args:
             laws: Logits with and without the condition.
-            blank: Pages; the masked tokens are V, as many as a law has tokens.
-            uniforms: `way.draws(places)` numbers per page.
+            blank: Pages.
+            mask: The token that stands for none.
+            seeds: Of the pages; a page is a function of its own.
         """
 
-        def predict(x: Tensor, t: float) -> Guided:
+        def predict(x: Tensor, t: float, call: int) -> Choice:
             weight = self.weight(t)
-            return guide(*laws(x, weight != 1), weight)
+            conditional, unconditional = laws(x, weight != 1)
+            return guided_unmask(
+                conditional,
+                unconditional if weight != 1 else None,
+                weight,
+                seeds=seeds,
+                offset=call,
+                masked=x == mask,
+            )
 
-        return self.way(predict, blank, self.schedule, uniforms)
-
-    def table(self, generator: torch.Generator, places: int) -> Tensor:
-        """The uniform numbers (n,) of one page."""
-        return torch.rand(self.way.draws(places), generator=generator, device=generator.device)
+        return self.way(predict, blank, mask, self.schedule, seeds)
 
 
 PARTS = (

@@ -10,8 +10,9 @@ Over a step in which m falls by the factor r, with frozen laws, a token stays ma
     unlocking  r^Z_w        normalised  r        simple  r / (r + (1 - r) Z_w)
 
 Z_w >= 1 for w >= 1, so unlocking reveals nearly everything at once, at t close to 1, from the laws of a blank
-page; log Z_w is (w - 1) times the Renyi divergence of order w. *simple* normalises the law of one step
-including staying, and so depends on the step. Codes with (1 + w') l_c - w' l_u mean w = 1 + w'.
+page; log Z_w, which core/kernels/unmask computes, is (w - 1) times the Renyi divergence of order w. *simple*
+normalises the law of one step including staying, and so depends on the step. Codes with (1 + w') l_c - w' l_u
+mean w = 1 + w'.
 References: [N] Rojas et al. 2025, arXiv 2507.08965; [U] Nisonoff et al. 2024, arXiv 2406.01572;
 [S] Schiff et al. 2024, arXiv 2412.10193.
 """
@@ -24,46 +25,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stillhand.core.shapes import Law
-
 Survival = Callable[[float, Tensor], Tensor]
 """(factor r by which the masked share falls, log Z_w (b, l)) -> probability (b, l) of staying masked."""
 
 Weight = Callable[[float], float]
 """Time t in [0, 1], 1 = all masked -> w."""
-
-
-@dataclass(frozen=True)
-class Guided:
-    """What guidance makes of two laws.
-
-    Args:
-        jump: log p^(w), normalised.
-        log_z: log Z_w of every place.
-    """
-
-    jump: Law
-    log_z: Float[Tensor, "b l"]
-
-
-def guide(conditional: Law, unconditional: Law, weight: float) -> Guided:
-    """Tilt the conditional law away from the unconditional one.
-
-    Args:
-        conditional, unconditional: Logits of the tokens without the mask; constants in them do not matter.
-        weight: w >= 0.
-
-    Raises:
-        ValueError: w is negative or not finite, or Z_w is not: a token that the unconditional law excludes
-            and the conditional one allows would be revealed at an infinite rate.
-    """
-    checked_weight(weight)
-    p, q = (logits.float().log_softmax(-1) for logits in (conditional, unconditional))
-    tilted = p if weight == 1 else weight * p + (1 - weight) * q  # 0 * -inf is no number
-    log_z = tilted.logsumexp(-1)
-    if not bool(log_z.isfinite().all()):
-        raise ValueError(f"guidance of weight {weight} needs finite logits: an excluded token has no rate")
-    return Guided(tilted - log_z.unsqueeze(-1), log_z)
 
 
 def checked_weight(weight: float) -> float:

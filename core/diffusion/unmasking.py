@@ -4,8 +4,9 @@
     first_hitting   one token after another at the exact times of the process, no step size [FH]
     confident       fixed numbers of tokens per step, the surest first [MaskGIT]
 
-All ask `predict(tokens, t)` for the guided law, so they know neither networks nor conditions. Randomness
-comes row by row from a table of uniform numbers, so a page does not depend on what is drawn beside it.
+All ask `predict(tokens, t, call)` for a choice at every masked place (core/kernels/unmask), so they know
+neither networks nor conditions. Further randomness is drawn by counting too, from the page's own seed and the
+number of the call (core/splitmix.py): a page does not depend on what is drawn beside it.
 References: [N] Rojas et al. 2025, arXiv 2507.08965; [FH] Zheng et al. 2024, arXiv 2409.02908;
 [MaskGIT] Chang et al. 2022, arXiv 2202.04200.
 """
@@ -14,38 +15,18 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from stillhand.core.diffusion.discrete import MaskedShare
-from stillhand.core.diffusion.discrete_guidance import Guided, Survival, normalised
+from stillhand.core.diffusion.discrete_guidance import Survival, normalised
+from stillhand.core.kernels.unmask.op import Choice
 from stillhand.core.mixture import choose
-from stillhand.core.shapes import Law, Tokens
+from stillhand.core.shapes import Tokens
+from stillhand.core.splitmix import uniform
 
-Predict = Callable[[Tensor, float], Guided]
-"""(tokens (b, l), time) -> the guided law of every place."""
-
-
-class Uniforms:
-    """A row of numbers in [0, 1) for every page, handed out from left to right.
-
-    Args:
-        table: As many per row as the sampler takes: `Leap.draws` and so on.
-    """
-
-    def __init__(self, table: Float[Tensor, "b n"]) -> None:
-        self._table, self._next = table, 0
-
-    def take(self, count: int) -> Float[Tensor, "b count"]:
-        """The next numbers of every row.
-
-        Raises:
-            ValueError: There are no more.
-        """
-        start, self._next = self._next, self._next + count
-        if self._next > self._table.shape[1]:
-            raise ValueError(f"need {self._next} uniform numbers per page, got {self._table.shape[1]}")
-        return self._table[:, start : self._next]
+Predict = Callable[[Tensor, float, int], Choice]
+"""(tokens (b, l), time, number of the call) -> what is chosen at the masked places."""
 
 
 def even_times(steps: int) -> list[float]:
@@ -58,37 +39,44 @@ def even_times(steps: int) -> list[float]:
 def leap(
     predict: Predict,
     x: Tokens,
+    mask: int,
     times: Sequence[float],
     schedule: MaskedShare,
-    uniforms: Uniforms,
+    seeds: Int64[Tensor, " b"],
     survival: Survival = normalised,
 ) -> Tokens:
     """Walk the times; a masked token is revealed with probability 1 - survival, by the law at a step's start.
 
     Args:
-        predict: The guided law.
-        x: Tokens; the masked ones are V, as many as the law has tokens.
+        predict: Of the guided law.
+        x: Tokens.
+        mask: The token that stands for none.
         times: Falling, within [0, 1]; where the last is 0 nothing stays masked.
         schedule: Masked share over time.
-        uniforms: 2 l numbers per step and page.
+        seeds: Of the pages.
         survival: `normalised`, `unlocking` or `simple`.
 
     Raises:
         ValueError: The times do not fall.
     """
     _check_times(times)
-    for t, s in pairwise(times):
-        guided = predict(x, t)
+    numbers = uniform(seeds, (len(times) - 1) * x.shape[1]).split(x.shape[1], dim=1)
+    for call, (t, s) in enumerate(pairwise(times)):
+        choice = predict(x, t, call)
         share_t, share_s = (float(schedule.share(torch.tensor(time, dtype=torch.float64))) for time in (t, s))
-        stay = survival(share_s / share_t, guided.log_z)
-        revealed = uniforms.take(x.shape[1]) >= stay
-        drawn = inverted(guided.jump, uniforms.take(x.shape[1]))
-        x = torch.where((x == _mask(guided)) & revealed, drawn, x)
+        stay = survival(share_s / share_t, choice.log_z)
+        revealed = numbers[call] >= stay
+        x = torch.where((x == mask) & revealed, choice.token, x)
     return x
 
 
 def first_hitting(
-    predict: Predict, x: Tokens, schedule: MaskedShare, uniforms: Uniforms, unlock: bool = False
+    predict: Predict,
+    x: Tokens,
+    mask: int,
+    schedule: MaskedShare,
+    seeds: Int64[Tensor, " b"],
+    unlock: bool = False,
 ) -> Tokens:
     """Reveal one token of every row per call of the network, at the times at which the process itself would.
 
@@ -97,44 +85,48 @@ def first_hitting(
     have times of their own, so `predict` gets the mean of them; a time-free network does not care.
 
     Args:
-        predict: The guided law.
-        x: Tokens; the masked ones are V. Every place costs a call, whether it is masked or not.
+        predict: Of the guided law.
+        x: Tokens. Every place costs a call, whether it is masked or not.
+        mask: The token that stands for none.
         schedule: Masked share over time.
-        uniforms: 2 + l numbers per place and page.
+        seeds: Of the pages.
         unlock: Rates are not normalised: each token's counts Z times.
     """
     share = torch.ones(len(x), dtype=torch.float64, device=x.device)
-    for _ in range(x.shape[1]):
-        guided = predict(x, float(schedule.time(share).mean()))
-        masked = x == _mask(guided)
-        rate = torch.where(masked, guided.log_z.exp() if unlock else 1.0, 0.0).double()
+    numbers = uniform(seeds, 2 * x.shape[1]).double().split(2, dim=1)
+    for call in range(x.shape[1]):
+        choice = predict(x, float(schedule.time(share).mean()), call)
+        masked = x == mask
+        rate = torch.where(masked, choice.log_z.exp() if unlock else 1.0, 0.0).double()
         total = rate.sum(1)
         busy = total > 0
-        fall = uniforms.take(1)[:, 0] ** (1 / total.where(busy, total.new_ones(())))
-        share = torch.where(busy, share * fall, share)
-        place = choose(torch.where(busy.unsqueeze(1), rate, 1.0).log(), uniforms.take(1)[:, 0].double())
+        fall, which = numbers[call].unbind(1)
+        share = torch.where(busy, share * fall ** (1 / total.where(busy, total.new_ones(()))), share)
+        place = choose(torch.where(busy.unsqueeze(1), rate, 1.0).log(), which)
         chosen = torch.zeros_like(masked).scatter(1, place.unsqueeze(1), True) & masked
-        x = torch.where(chosen, inverted(guided.jump, uniforms.take(x.shape[1])), x)
+        x = torch.where(chosen, choice.token, x)
     return x
 
 
 def confident(
     predict: Predict,
     x: Tokens,
+    mask: int,
     times: Sequence[float],
     schedule: MaskedShare,
-    uniforms: Uniforms,
+    seeds: Int64[Tensor, " b"],
     temperature: float = 0.0,
     remask: bool = False,
 ) -> Tokens:
     """Draw all masked tokens, keep the surest, mask the others again; their number is fixed by the schedule.
 
     Args:
-        predict: The guided law.
-        x: Tokens; the masked ones are V.
+        predict: Of the guided law.
+        x: Tokens.
+        mask: The token that stands for none.
         times: Falling to 0; at time s round(l m(s)) tokens are masked.
         schedule: Masked share over time.
-        uniforms: 2 l numbers per step and page.
+        seeds: Of the pages.
         temperature: Gumbel noise on the log-probability that ranks, times t as in [MaskGIT]; 0 is greedy.
         remask: Also tokens of earlier steps may be masked again, by the probability they were drawn with.
 
@@ -144,17 +136,17 @@ def confident(
     _check_times(times)
     if times[-1] != 0 or temperature < 0:
         raise ValueError(f"need times down to 0 and temperature >= 0, got {times[-1]} and {temperature}")
+    numbers = uniform(seeds, (len(times) - 1) * x.shape[1]).split(x.shape[1], dim=1)
     sure = torch.full(x.shape, torch.inf, device=x.device)  # what was given is never masked
-    for t, s in pairwise(times):
-        guided = predict(x, t)
-        masked = x == (mask := _mask(guided))
-        drawn = torch.where(masked, inverted(guided.jump, uniforms.take(x.shape[1])), x)
-        chance = guided.jump.gather(-1, drawn.clamp_max(mask - 1).unsqueeze(-1)).squeeze(-1)
-        uniform = uniforms.take(x.shape[1]).clamp_min(1e-20)  # Gumbel's noise is finite
-        ranked = chance - temperature * t * torch.log(-torch.log(uniform)) if temperature else chance
+    for call, (t, s) in enumerate(pairwise(times)):
+        choice = predict(x, t, call)
+        masked = x == mask
+        ranked = choice.confidence
+        if temperature:
+            ranked = ranked - temperature * t * torch.log(-torch.log(numbers[call]))
         sure = torch.where(masked, ranked, sure if remask else torch.inf)
         count = round(x.shape[1] * float(schedule.share(torch.tensor(s, dtype=torch.float64))))
-        x = drawn.masked_fill(_least(sure, count), mask)
+        x = torch.where(masked, choice.token, x).masked_fill(_least(sure, count), mask)
     return x
 
 
@@ -163,15 +155,6 @@ def _least(values: Float[Tensor, "b l"], count: int) -> Tensor:
     places = values.argsort(1)[:, :count]
     least = torch.zeros(values.shape, dtype=torch.bool, device=values.device).scatter(1, places, True)
     return least & values.isfinite()
-
-
-def _mask(guided: Guided) -> int:
-    return guided.jump.shape[-1]
-
-
-def inverted(law: Law, uniform: Float[Tensor, "b l"]) -> Int[Tensor, "b l"]:
-    """One token of every place, by inverting its distribution function at `uniform` in [0, 1)."""
-    return choose(law.flatten(0, 1), uniform.flatten()).view(uniform.shape)
 
 
 def _check_times(times: Sequence[float]) -> None:

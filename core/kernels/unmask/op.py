@@ -7,19 +7,20 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from stillhand.core.kernels import switch
 from stillhand.core.kernels.unmask import reference
 from stillhand.core.shapes import Law
+from stillhand.core.splitmix import MOST_OFFSET
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Triple = tuple[Tensor, Tensor, Tensor]
 
 
 class Choice(NamedTuple):
-    """What is chosen at every place.
+    """What is chosen at every place that was asked for; NOTHING, 0 and 0 elsewhere.
 
     Args:
         token: In 0..v-1.
@@ -37,27 +38,29 @@ def guided_unmask(
     unconditional: Law | None,
     weight: float,
     *,
+    seeds: Int64[Tensor, " b"],
     temperature: float = 1.0,
-    seed: int,
     offset: int = 0,
+    masked: Bool[Tensor, "b l"] | None = None,
 ) -> Choice:
-    """Guide, draw and rate a token for every place in one sweep over the logits.
+    """Guide, draw and rate a token for every masked place in one sweep over the logits.
 
     Args:
         conditional, unconditional: Logits of v tokens, without the mask; None for no guidance, weight 1.
         weight: Of guidance, w >= 0; 1 reads the conditional logits alone.
+        seeds: Of every page.
         temperature: Of the draw; 0 takes the likeliest token.
-        seed: 64 bits. Every step of a sampler takes its own.
-        offset: Number of the first row, so that parts of a batch draw what the whole would.
+        offset: Which draw of a page this is: every step of a sampler takes its own.
+        masked: Where tokens are wanted; None: everywhere.
 
     Raises:
         ValueError: Arguments out of range; shapes, dtypes or devices that do not fit; on a CPU a law that is
             nowhere finite (a GPU answers with a confidence that is no number).
     """
+    arguments = conditional, unconditional, weight, temperature, seeds, offset, masked
     if switch.takes_operator(conditional):
-        arguments = conditional, unconditional, weight, temperature, seed, offset
         return Choice(*torch.ops.stillhand.guided_unmask(*arguments))
-    return Choice(*_cpu(conditional, unconditional, weight, temperature, seed, offset))
+    return Choice(*_cpu(*arguments))
 
 
 def check(
@@ -65,8 +68,9 @@ def check(
     unconditional: Tensor | None,
     weight: float,
     temperature: float,
-    seed: int,
+    seeds: Tensor,
     offset: int,
+    masked: Tensor | None,
 ) -> None:
     """Raise a ValueError that names the argument at fault and what was expected."""
     if conditional.ndim != 3 or conditional.shape[2] == 0:
@@ -75,29 +79,40 @@ def check(
         raise ValueError(f"a guidance weight must be finite and at least 0 (1 is no guidance), got {weight}")
     if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
-    if not -(2**63) <= seed < 2**63 or not 0 <= offset < 2**62:
-        raise ValueError(f"need a seed of 64 bits and an offset in 0..2^62, got {seed} and {offset}")
+    if not 0 <= offset < MOST_OFFSET:
+        raise ValueError(f"need an offset in 0..2^32-1, got {offset}")
     if unconditional is None and weight != 1:
         raise ValueError(f"guidance of weight {weight} needs unconditional logits")
-    for name, value in (("conditional", conditional), ("unconditional", unconditional)):
-        if value is None:
-            continue
-        if value.shape != conditional.shape:
-            raise ValueError(
-                f"{name} of shape {tuple(value.shape)}, conditional of {tuple(conditional.shape)}"
-            )
-        if value.device != conditional.device:
-            raise ValueError(f"{name} is on {value.device}, conditional on {conditional.device}")
-        if value.dtype not in DTYPES:
-            raise ValueError(f"need {name} of float16, bfloat16, float32 or float64, got {value.dtype}")
+    shape = conditional.shape
+    _fits("conditional", conditional, conditional, shape, DTYPES)
+    _fits("unconditional", unconditional, conditional, shape, DTYPES)
+    _fits("seeds", seeds, conditional, shape[:1], (torch.int64,))
+    _fits("masked", masked, conditional, shape[:2], (torch.bool,))
+
+
+def _fits(
+    name: str, value: Tensor | None, like: Tensor, shape: torch.Size, dtypes: tuple[torch.dtype, ...]
+) -> None:
+    if value is None:
+        return
+    if value.shape != shape:
+        raise ValueError(
+            f"{name} of shape {tuple(value.shape)}, expected {tuple(shape)} beside conditional of "
+            f"{tuple(like.shape)}"
+        )
+    if value.device != like.device:
+        raise ValueError(f"{name} is on {value.device}, conditional on {like.device}")
+    if value.dtype not in dtypes:
+        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise ValueError(f"need {name} of {names}, got {value.dtype}")
 
 
 # ---- the operator ----
 
 torch.library.define(
     "stillhand::guided_unmask",
-    "(Tensor conditional, Tensor? unconditional, float weight, float temperature, int seed, int offset)"
-    " -> (Tensor, Tensor, Tensor)",
+    "(Tensor conditional, Tensor? unconditional, float weight, float temperature, Tensor seeds, int offset,"
+    " Tensor? masked) -> (Tensor, Tensor, Tensor)",
 )
 
 
@@ -106,11 +121,12 @@ def _cpu(
     unconditional: Tensor | None,
     weight: float,
     temperature: float,
-    seed: int,
+    seeds: Tensor,
     offset: int,
+    masked: Tensor | None,
 ) -> Triple:
-    check(conditional, unconditional, weight, temperature, seed, offset)
-    found = reference.forward(conditional, unconditional, weight, temperature, seed, offset)
+    check(conditional, unconditional, weight, temperature, seeds, offset, masked)
+    found = reference.forward(conditional, unconditional, weight, temperature, seeds, offset, masked)
     if conditional.is_cpu and not bool((found[1] + found[2]).isfinite().all()):
         raise ValueError(f"guidance of weight {weight} needs finite logits: an excluded token has no rate")
     return found
@@ -121,15 +137,17 @@ def _cuda(
     unconditional: Tensor | None,
     weight: float,
     temperature: float,
-    seed: int,
+    seeds: Tensor,
     offset: int,
+    masked: Tensor | None,
 ) -> Triple:
+    arguments = conditional, unconditional, weight, temperature, seeds, offset, masked
     if not switch.has_triton() or conditional.dtype == torch.float64:
-        return _cpu(conditional, unconditional, weight, temperature, seed, offset)
-    check(conditional, unconditional, weight, temperature, seed, offset)
+        return _cpu(*arguments)
+    check(*arguments)
     from stillhand.core.kernels.unmask import triton_kernel
 
-    return triton_kernel.forward(conditional, unconditional, weight, temperature, seed, offset)
+    return triton_kernel.forward(*arguments)
 
 
 @torch.library.register_fake("stillhand::guided_unmask")  # type: ignore[untyped-decorator]
@@ -138,10 +156,11 @@ def _fake(
     unconditional: Tensor | None,
     weight: float,
     temperature: float,
-    seed: int,
+    seeds: Tensor,
     offset: int,
+    masked: Tensor | None,
 ) -> Triple:
-    check(conditional, unconditional, weight, temperature, seed, offset)
+    check(conditional, unconditional, weight, temperature, seeds, offset, masked)
     dtype = torch.promote_types(conditional.dtype, torch.float32)
     places = conditional.shape[:2]
     token = conditional.new_empty(places, dtype=torch.int64)

@@ -5,22 +5,20 @@
     token = argmax of t + temperature * Gumbel         a draw from softmax(t / temperature); 0 is greedy
     confidence = t_token - lse t                       its log-probability under the guided law
 
-Gumbel noise is -log(-log U), U from Philox-4x32-10 [R]: key (seed), counter (v div 4, place, offset + row).
-So a page's choice depends on its row's number alone, whatever is drawn beside it and wherever. The kernel's
-logarithms may differ in the last bit: choices agree but where two scores are that close.
-References: [N] Rojas et al. 2025, arXiv 2507.08965; [R] Salmon et al. 2011, doi 10.1145/2063384.2063405.
+Gumbel noise is a function of a page's seed, the step and the place (core/splitmix.py), so a page's choice is
+the same whatever is drawn beside it, and wherever. The kernel's logarithms may differ in the last bit:
+choices agree but where two scores are that close.
+Reference: [N] Rojas et al. 2025, arXiv 2507.08965.
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from stillhand.core.shapes import Law
+from stillhand.core.splitmix import gumbel
 
-ROUNDS = 10
-MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
-WEYL = 0x9E3779B9, 0xBB67AE85
-LOW = 0xFFFFFFFF
+NOTHING = -1  # the token of a place that is not asked for
 
 
 def forward(
@@ -28,44 +26,33 @@ def forward(
     unconditional: Law | None,
     weight: float,
     temperature: float,
-    seed: int,
+    seeds: Int64[Tensor, " b"],
     offset: int,
+    masked: Bool[Tensor, "b l"] | None,
 ) -> tuple[Int[Tensor, "b l"], Float[Tensor, "b l"], Float[Tensor, "b l"]]:
-    """Token, confidence and log Z of every place; numbers in float32, or in float64 for such logits."""
+    """Token, confidence and log Z of every masked place; NOTHING, 0 and 0 elsewhere.
+
+    Numbers in float32, or in float64 for such logits. Places that are not masked cost nothing.
+    """
     dtype = torch.promote_types(conditional.dtype, torch.float32)
-    c = conditional.to(dtype)
-    mixed, log_z = c, c.new_zeros(c.shape[:2])
+    shape = conditional.shape[:2]
+    asked = torch.ones(shape, dtype=torch.bool, device=seeds.device) if masked is None else masked
+    row, place = asked.nonzero(as_tuple=True)
+    mixed = c = conditional[row, place].to(dtype)
+    log_z = c.new_zeros(len(c))
     if unconditional is not None and weight != 1:
-        u = unconditional.to(dtype)
+        u = unconditional[row, place].to(dtype)
         mixed = weight * c + (1 - weight) * u
         log_z = mixed.logsumexp(-1) - weight * c.logsumexp(-1) - (1 - weight) * u.logsumexp(-1)
     score = mixed
     if temperature:
-        score = mixed + temperature * gumbel(seed, offset, mixed.shape, mixed.device).to(dtype)
+        score = mixed + temperature * gumbel(seeds[row], place, offset, mixed.shape[1]).to(dtype)
     token = score.argmax(-1)
-    chosen = mixed.gather(-1, token.unsqueeze(-1)).squeeze(-1)
-    return token, chosen - mixed.logsumexp(-1), log_z
-
-
-def gumbel(seed: int, offset: int, shape: tuple[int, ...], device: torch.device) -> Float[Tensor, "b l v"]:
-    """Standard Gumbel noise for pages offset, offset + 1, ... of shape[1] places and shape[2] tokens."""
-    b, places, tokens = shape
-    groups = (tokens + 3) // 4
-    c0, place, row = (torch.arange(n, device=device) for n in (groups, places, b))
-    row = (row + offset)[:, None, None].expand(b, places, groups)
-    place = place[None, :, None].expand_as(row)
-    counter = c0.expand_as(row), place, row & LOW, (row >> 32) & LOW
-    bits = torch.stack(philox(counter, (seed & LOW, (seed >> 32) & LOW)), dim=-1).flatten(2)[..., :tokens]
-    uniform = ((bits >> 9).float() + 0.5) * 2.0**-23  # exact, and never 0 or 1
-    return -torch.log(-torch.log(uniform))
-
-
-def philox(counter: tuple[Tensor, ...], key: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Four 32-bit numbers, held in int64, of every counter of four. [R]."""
-    x0, x1, x2, x3 = counter
-    k0, k1 = key
-    for _ in range(ROUNDS):
-        a, b = x0 * MULTIPLIERS[0], x2 * MULTIPLIERS[1]  # wraps; the bits are right, and so is a masked shift
-        x0, x1, x2, x3 = ((b >> 32) & LOW) ^ x1 ^ k0, b & LOW, ((a >> 32) & LOW) ^ x3 ^ k1, a & LOW
-        k0, k1 = (k0 + WEYL[0]) & LOW, (k1 + WEYL[1]) & LOW
-    return x0, x1, x2, x3
+    confidence = mixed.gather(-1, token.unsqueeze(-1)).squeeze(-1) - mixed.logsumexp(-1)
+    whole = (torch.full(shape, NOTHING, device=c.device), c.new_zeros(shape), c.new_zeros(shape))
+    at = row, place
+    return (
+        whole[0].index_put(at, token),
+        whole[1].index_put(at, confidence),
+        whole[2].index_put(at, log_z),
+    )

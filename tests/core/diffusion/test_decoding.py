@@ -3,22 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from tests.core.diffusion.tokens import MASK, P, Q, logits
+from tests.core.diffusion.tokens import MASK, P, Q, logits, seeds
 
 from stillhand.core.diffusion.decoding import Confident, Decoding, FirstHitting, Leap, Way, laws_of
 from stillhand.core.diffusion.discrete_guidance import Constant, Interval, unlocking
-from stillhand.core.diffusion.unmasking import Uniforms
 
 WAYS: list[Way] = [Leap(3), Leap(3, unlocking), FirstHitting(), Confident(3), Confident(2, 1.0, True)]
 
 
-def table(way: Way, rows: int) -> torch.Tensor:
-    return torch.rand(rows, way.draws(2), generator=torch.Generator().manual_seed(0))
-
-
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("weight", "guided"), [(1.0, False), (2.0, True)])
-def test_calls_draws_and_conditions(way: Way, weight: float, guided: bool) -> None:
+def test_calls_and_conditions(way: Way, weight: float, guided: bool) -> None:
     asked: list[bool] = []
 
     def laws(x: torch.Tensor, both: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,12 +21,8 @@ def test_calls_draws_and_conditions(way: Way, weight: float, guided: bool) -> No
         conditional = logits(P, x)
         return conditional, logits(Q, x) if both else conditional
 
-    numbers = table(way, 5)
-    x = Decoding(way, weight=Constant(weight))(laws, torch.full((5, 2), MASK), Uniforms(numbers))
+    x = Decoding(way, weight=Constant(weight))(laws, torch.full((5, 2), MASK), MASK, seeds(5))
     assert (x < MASK).all() and asked == [guided] * way.calls(2)
-    if not isinstance(way, Confident) or way.temperature:  # the greedy one leaves half of them
-        with pytest.raises(ValueError, match="uniform numbers"):
-            Decoding(way)(laws, torch.full((5, 2), MASK), Uniforms(numbers[:, :-1]))
 
 
 def test_guidance_tilts_the_law() -> None:
@@ -46,10 +37,8 @@ def test_guidance_tilts_the_law() -> None:
 
     first = []
     for weight in (1.0, 3.0):
-        way = Leap(50)
-        x = Decoding(way, weight=Constant(weight))(
-            laws, torch.full((20_000, 2), MASK), Uniforms(table(way, 20_000))
-        )
+        blank = torch.full((20_000, 2), MASK)
+        x = Decoding(Leap(50), weight=Constant(weight))(laws, blank, MASK, seeds(20_000))
         first.append(float((x == 0).all(1).float().mean()))
     np.testing.assert_allclose(
         first, [0.4, 0.589], atol=0.02
@@ -63,8 +52,7 @@ def test_an_interval_asks_twice_only_inside() -> None:
         asked.append(both)
         return logits(P, x), logits(Q, x)
 
-    way = Leap(4)
-    Decoding(way, weight=Interval(2.0, 0.4, 0.8))(laws, torch.full((1, 2), MASK), Uniforms(table(way, 1)))
+    Decoding(Leap(4), weight=Interval(2.0, 0.4, 0.8))(laws, torch.full((1, 2), MASK), MASK, seeds(1))
     assert asked == [False, True, True, False]  # at 1, .75, .5, .25
 
 
@@ -90,12 +78,6 @@ def test_one_pass_asks_with_and_without_the_condition() -> None:
     torch.testing.assert_close(conditional[..., 0], torch.tensor([[10.0, 11.0], [22.0, 21.0]]))
     torch.testing.assert_close(unconditional[..., 0], x.float())
     assert [row.tolist() for row in seen] == [[1, 2], [1, 2, 0, 0], [1, 2, 0, 0]] and len(made) == 1
-
-
-def test_a_table_is_the_generators() -> None:
-    decoding = Decoding(Leap(4))
-    made = [decoding.table(torch.Generator().manual_seed(seed), 6) for seed in (1, 1, 2)]
-    assert made[0].shape == (48,) and torch.equal(made[0], made[1]) and not torch.equal(made[0], made[2])
 
 
 @pytest.mark.parametrize(

@@ -11,25 +11,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.linalg import expm
-from tests.core.diffusion.tokens import P, exact
+from tests.core.diffusion.tokens import P, laws_of, tilted
 
 from stillhand.core.diffusion.discrete_guidance import (
     Constant,
     Interval,
     Ramp,
     clipped_euler,
-    guide,
     normalised,
     simple,
     unlocking,
 )
+from stillhand.core.kernels.unmask.op import guided_unmask
 
 ONE = torch.tensor([[[0.9, 0.1]]]).log()
 EVEN = torch.tensor([[[0.5, 0.5]]]).log()
 
 
 def log_z(weight: float) -> torch.Tensor:
-    return guide(ONE, EVEN, float(weight)).log_z
+    """As the samplers get it."""
+    return guided_unmask(ONE, EVEN, float(weight), seeds=torch.zeros(1, dtype=torch.int64)).log_z
 
 
 @pytest.mark.parametrize(
@@ -42,29 +43,14 @@ def test_total_rate_of_one_token(weight: float, z: float) -> None:
 
 @pytest.mark.parametrize(("weight", "first"), [(1, 0.9), (2, 0.987805), (3, 0.998630), (4, 0.999848)])
 def test_tilted_law_of_one_token(weight: float, first: float) -> None:
-    law = guide(ONE, EVEN, float(weight)).jump.exp().flatten().tolist()
+    law = tilted(ONE, EVEN, float(weight))[0].exp().flatten().tolist()
     assert law == pytest.approx([first, 1 - first], abs=1e-6)
-
-
-@settings(deadline=None)
-@given(st.floats(-50, 50), st.floats(-50, 50), st.floats(0, 6))
-def test_constants_in_logits_do_not_matter(a: float, b: float, weight: float) -> None:
-    plain, moved = guide(ONE, EVEN, weight), guide(ONE + a, EVEN + b, weight)
-    torch.testing.assert_close(moved.jump, plain.jump, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(moved.log_z, plain.log_z, atol=1e-3, rtol=1e-3)
-
-
-def test_no_guidance_keeps_a_token_that_only_the_condition_allows() -> None:
-    """q = 0 < p: with w = 1 nothing is weighed, not 0 times minus infinity."""
-    impossible = torch.tensor([[[0.0, -math.inf]]])
-    guided = guide(ONE, impossible, 1.0)
-    torch.testing.assert_close(guided.jump, ONE)
 
 
 @pytest.mark.parametrize("weight", [-0.1, math.inf, math.nan])
 def test_bad_weights_are_refused(weight: float) -> None:
     with pytest.raises(ValueError, match="guidance weight must be finite and at least 0"):
-        guide(ONE, EVEN, weight)
+        log_z(weight)
     for make in (Constant, Ramp, lambda w: Interval(w, 0.2, 0.8)):
         with pytest.raises(ValueError, match="guidance weight"):
             make(weight)
@@ -135,14 +121,14 @@ def rates(weight: float, unlock: bool) -> NDArray[np.float64]:
     """The generator of the reverse chain in time -log t: from column to row."""
     matrix = np.zeros((9, 9))
     for k, page in enumerate(PAGES):
-        guided = exact(Constant(float(weight)))(torch.tensor([page]), 0.5)
+        jump, total_rate = tilted(*laws_of(Constant(float(weight)))(torch.tensor([page]), 0.5))
         for place in (0, 1):
             if page[place] != 2:
                 continue
-            total = guided.log_z[0, place].exp().item() if unlock else 1.0
+            total = total_rate[0, place].exp().item() if unlock else 1.0
             for token in (0, 1):
                 target = (token, page[1]) if place == 0 else (page[0], token)
-                matrix[PAGES.index(target), k] += total * guided.jump[0, place, token].exp().item()
+                matrix[PAGES.index(target), k] += total * jump[0, place, token].exp().item()
         matrix[k, k] = -matrix[:, k].sum()
     return matrix
 
@@ -236,10 +222,3 @@ def test_bad_schedules_are_refused() -> None:
         Ramp(2.0, 1.0)
     with pytest.raises(ValueError, match="need 0 <= low < high <= 1, got 0.8 and 0.2"):
         Interval(2.0, 0.8, 0.2)
-
-
-def test_a_token_that_one_law_excludes_is_refused() -> None:
-    p, q = torch.tensor([[[0.0, 0.0]]]), torch.tensor([[[0.0, -torch.inf]]])
-    assert guide(p, q, 1.0).log_z.item() == pytest.approx(0.0)
-    with pytest.raises(ValueError, match="weight 2.0 needs finite logits"):
-        guide(p, q, 2.0)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from stillhand.core.diffusion.discrete_guidance import Guided, guide
+from stillhand.core.kernels.unmask.op import Choice, guided_unmask
+from stillhand.core.splitmix import page_seed
 
 P = torch.tensor([[0.4, 0.1], [0.2, 0.3]], dtype=torch.float64)
 Q = torch.full((2, 2), 0.25, dtype=torch.float64)
@@ -23,15 +24,45 @@ def logits(joint: Tensor, x: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def exact(
-    weight: Callable[[float], float], p: Tensor = P, q: Tensor = Q
-) -> Callable[[Tensor, float], Guided]:
-    """Guidance of the exact laws; every page is worked out once."""
-    pages = torch.cartesian_prod(torch.arange(3), torch.arange(3))
-    tables = logits(p, pages), logits(q, pages)
+def tilted(conditional: Tensor, unconditional: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    """The guided law (its logarithm) and log Z_w, as the definition has them."""
+    p, q = conditional.log_softmax(-1), unconditional.log_softmax(-1)
+    jump = weight * p + (1 - weight) * q
+    return jump.log_softmax(-1), jump.logsumexp(-1)
 
-    def predict(x: Tensor, t: float) -> Guided:
+
+def seeds(rows: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return page_seed(generator) // 2 + torch.arange(rows)
+
+
+def constant(p: Tensor, q: Tensor, weight: float, pages: Tensor) -> Callable[[Tensor, float, int], Choice]:
+    """The same laws whatever is revealed; p and q (1, l, v), the mask is v."""
+
+    def predict(x: Tensor, t: float, call: int) -> Choice:
+        laws = p.expand(len(x), -1, -1), q.expand(len(x), -1, -1)
+        return guided_unmask(*laws, weight, seeds=pages, offset=call, masked=x == p.shape[-1])
+
+    return predict
+
+
+def laws_of(weight: Callable[[float], float]) -> Callable[[Tensor, float], tuple[Tensor, Tensor, float]]:
+    """Exact logits with and without the condition, and the weight; every page is worked out once."""
+    pages = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    tables = logits(P, pages), logits(Q, pages)
+
+    def laws(x: Tensor, t: float) -> tuple[Tensor, Tensor, float]:
         page = 3 * x[:, 0] + x[:, 1]
-        return guide(tables[0][page], tables[1][page], weight(t))
+        return tables[0][page], tables[1][page], weight(t)
+
+    return laws
+
+
+def exact(weight: Callable[[float], float], pages: Tensor) -> Callable[[Tensor, float, int], Choice]:
+    """Guidance of the exact laws, drawn for pages of these seeds."""
+    laws = laws_of(weight)
+
+    def predict(x: Tensor, t: float, call: int) -> Choice:
+        return guided_unmask(*laws(x, t), seeds=pages, offset=call, masked=x == MASK)
 
     return predict

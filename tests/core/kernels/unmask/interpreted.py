@@ -18,10 +18,14 @@ def poisoned(*size: object, **options: object) -> Tensor:
     return made.fill_(torch.nan if made.is_floating_point() else -1)
 
 
-def check(shape: tuple[int, ...], dtype: torch.dtype, weight: float, temperature: float) -> None:
+def check(
+    shape: tuple[int, ...], dtype: torch.dtype, weight: float, temperature: float, some: bool = False
+) -> None:
     generator = torch.Generator().manual_seed(7)
     c, u = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
-    given = c, None if weight == 1 else u, weight, temperature, SEED, 2**33 + 5
+    masked = torch.arange(shape[0] * shape[1]).view(shape[:2]) % 2 == 0 if some else None
+    seeds = SEED + torch.arange(shape[0])
+    given = c, None if weight == 1 else u, weight, temperature, seeds, 2**31 + 5, masked
     token, *rest = reference.forward(*given)
     with mock.patch("torch.empty", poisoned):
         found, *others = triton_kernel.forward(*given)
@@ -34,5 +38,7 @@ if __name__ == "__main__":
     for shape, weight, temperature in itertools.product(SHAPES, (1.0, 2.5), (0.0, 0.7)):
         check(shape, torch.float32, weight, temperature)
     check((2, 2, 9), torch.float16, 1.5, 1.0)
+    check((2, 3, 17), torch.float32, 2.5, 0.7, some=True)
+    check((2, 3, 17), torch.float32, 1.0, 0.0, some=True)
     with mock.patch.object(triton_kernel, "MOST_TOKENS", 16):
         check((1, 2, 61), torch.float32, 3.0, 1.0)  # more than one step of the sweep

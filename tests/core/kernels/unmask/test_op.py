@@ -16,6 +16,7 @@ def logits(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+SEEDS = torch.tensor([3, -4])
 LAYOUTS = {
     "contiguous": logits(2, 3, 5),
     "sliced": logits(4, 3, 7)[::2, :, 1:6],
@@ -29,19 +30,22 @@ LAYOUTS = {
 def test_opcheck(layout: str, weight: float) -> None:
     c = LAYOUTS[layout]
     u = logits(*c.shape, seed=1) if weight != 1 else None
-    torch.library.opcheck(OPERATOR.default, (c, u, weight, 1.0, 3, 0))
+    masked = torch.arange(c.shape[0] * 3).view(-1, 3) % 2 == 0 if weight != 1 else None
+    torch.library.opcheck(OPERATOR.default, (c, u, weight, 1.0, SEEDS[: len(c)], 0, masked))
 
 
 def test_the_operator_and_the_function_say_the_same() -> None:
     c, u = logits(2, 3, 5), logits(2, 3, 5, seed=1)
-    for one, another in zip(OPERATOR(c, u, 2.0, 0.5, 3, 4), guided_unmask(c, u, 2.0, temperature=0.5, seed=3, offset=4), strict=True):  # fmt: skip  # noqa: E501
+    masked = torch.tensor([[True, False, True], [False, True, True]])
+    direct = guided_unmask(c, u, 2.0, seeds=SEEDS, temperature=0.5, offset=4, masked=masked)
+    for one, another in zip(OPERATOR(c, u, 2.0, 0.5, SEEDS, 4, masked), direct, strict=True):
         assert torch.equal(one, another)
 
 
 LAW = logits(2, 3, 5)
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "axes": ({"conditional": LAW[0]}, "need logits (b, l, v) of at least one token, got (3, 5)"),
-    "shape": ({"unconditional": LAW[:, :2]}, "unconditional of shape (2, 2, 5), conditional of (2, 3, 5)"),
+    "shape": ({"unconditional": LAW[:, :2]}, "unconditional of shape (2, 2, 5), expected (2, 3, 5)"),
     "device": ({"unconditional": LAW.to("meta")}, "unconditional is on meta, conditional on cpu"),
     "dtype": ({"conditional": LAW.long()}, "need conditional of float16"),
     "weight": (
@@ -50,7 +54,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no law": ({"unconditional": None}, "guidance of weight 2.0 needs unconditional logits"),
     "temperature": ({"temperature": -1.0}, "temperature must be finite and at least 0, got -1.0"),
-    "offset": ({"offset": -1}, "an offset in 0..2^62, got 3 and -1"),
+    "offset": ({"offset": -1}, "an offset in 0..2^32-1, got -1"),
+    "seeds": ({"seeds": SEEDS[:1]}, "seeds of shape (1,), expected (2,) beside conditional of (2, 3, 5)"),
+    "seeds' dtype": ({"seeds": SEEDS.int()}, "need seeds of int64, got torch.int32"),
+    "masked": ({"masked": torch.ones(2, 3)}, "need masked of bool, got torch.float32"),
+    "masked's shape": ({"masked": SEEDS > 0}, "masked of shape (2,), expected (2, 3)"),
     "infinite": ({"unconditional": LAW - torch.inf}, "guidance of weight 2.0 needs finite logits"),
 }
 
@@ -63,8 +71,9 @@ def test_the_operator_says_what_does_not_fit(case: str) -> None:
         "unconditional": LAW,
         "weight": 2.0,
         "temperature": 1.0,
-        "seed": 3,
+        "seeds": SEEDS,
         "offset": 0,
+        "masked": None,
     }
     with pytest.raises(ValueError, match=re.escape(message)):
         OPERATOR(*(given | changed).values())

@@ -23,9 +23,10 @@ def test_choices_on_a_gpu_are_those_of_a_cpu(dtype: torch.dtype, temperature: fl
     """But where two scores are within rounding: less than one in a thousand."""
     generator = torch.Generator().manual_seed(0)
     c, u = (torch.randn(8, 64, 1000, generator=generator).to(dtype) for _ in range(2))
-    given = {"temperature": temperature, "seed": 11, "offset": 3}
-    on_gpu = guided_unmask(c.cuda(), u.cuda(), 2.0, **given)
-    on_cpu = guided_unmask(c, u, 2.0, **given)
+    seeds, masked = torch.arange(8) + 2**40, torch.rand(8, 64, generator=generator) < 0.7
+    given = {"temperature": temperature, "offset": 3}
+    on_gpu = guided_unmask(c.cuda(), u.cuda(), 2.0, seeds=seeds.cuda(), masked=masked.cuda(), **given)
+    on_cpu = guided_unmask(c, u, 2.0, seeds=seeds, masked=masked, **given)
     agree = on_gpu.token.cpu() == on_cpu.token
     assert agree.float().mean() > 0.999
     for found, expected in zip(on_gpu[1:], on_cpu[1:], strict=True):
