@@ -58,7 +58,6 @@ SUBJECTS = (
     Subject("VDD mixture, transformer", ("distill", "method=vdd", "policy=transformer")),
     Subject("one step, transformer", ("distill", "method=sid", "policy=transformer")),
     Subject("one step, U-Net", ("distill", "method=sid", "policy=unet")),
-    Subject("teacher, 10 calls, U-Net", ("train", "method=diffusion", "policy=unet")),
 )
 
 

@@ -150,6 +150,11 @@ def _case(
     policy: ChunkPolicy, steps: int, calls: int, rows: Sequence[int], worker: Worker | None
 ) -> Iterator[Row]:
     ours = "teacher, 10 calls, U-Net" if isinstance(policy, DiffusionPolicy) else "one step, U-Net"
+    sizes = {ours: float(sum(p.numel() for p in policy.backbone().parameters()))}
+    if worker is not None:
+        sizes[_theirs(worker, steps)] = worker.parameters
+    for name, size in sizes.items():
+        yield {"name": name, "metric": "parameters of the U-Net", "value": size, "unit": "1"}
     for count in rows:
         window = np.random.default_rng(0).standard_normal((count, 2, SPEC.observation_dim), np.float32)
         timed = {way: call(way, policy, window) for way in ("eager", "onnx")}
@@ -163,9 +168,13 @@ def _case(
             if worker is not None:
                 theirs += worker.time(calls // BLOCKS, count, steps)
         if worker is not None:
-            samples[f"{worker.name}, DDIM-{steps}, U-Net"] = theirs
+            samples[_theirs(worker, steps)] = theirs
         for name, pooled in samples.items():
             yield from _rows(name, count, pooled)
+
+
+def _theirs(worker: Worker, steps: int) -> str:
+    return f"{worker.name}, DDIM-{steps}, U-Net"
 
 
 def _rows(name: str, count: int, pooled: Sequence[float]) -> Iterator[Row]:
