@@ -2,8 +2,9 @@
 
     row = {controller, strategy, delay_ms, jitter_ms, drop, n, success, difference, held, age_steps, ...}
 
-Rows are written as soon as they are played. Difference: to the same controller's first row, on the same
-episodes; with the default order of strategies and delays that is `hold` without delay, the ordinary rollout.
+Rows are written as soon as they are played; the file is complete when it says so. Difference: to the same
+controller's first row, on the same episodes; with the default order of strategies and delays that is `hold`
+without delay, the ordinary rollout.
 """
 
 import json
@@ -23,6 +24,7 @@ from stillhand.envs.realtime.delays import Delays
 from stillhand.envs.realtime.strategies import Asynchronous, Chunking, Ensemble, Strategy, Synchronous
 from stillhand.envs.realtime.virtual import Timing, check_strategy, rollout
 from stillhand.envs.results import EpisodeResult, write_results
+from stillhand.report.realtime import curves, late_markdown, pooled
 from stillhand.scripts import entries
 from stillhand.scripts.published import made_here
 from stillhand.scripts.stage import commit
@@ -67,12 +69,13 @@ def write(settings: Mapping[str, Any], folder: Callable[[], Path]) -> None:
         cell = {"controller": name, "calls": loaded[name].calls, "strategy": strategy, "delay_ms": ms}
         rows.append({**cell, **_conditions(settings), **measured(env, results, timings, first[name])})
         rows[-1] |= {"commit": commit(), "config": origin["config"], "seed": origin["seed"]}
-        about = made_here(
-            rows, task=env.spec.task, control_hz=env.spec.control_hz, complete=len(rows) == total
-        )
+        more = {"control_hz": env.spec.control_hz, "complete": len(rows) == total}
+        about = made_here(rows, task=env.spec.task, **more)
         write_text(out / "virtual.json", json.dumps(about, indent=1, allow_nan=False) + "\n")
         print(said(rows[-1]), flush=True)
-    print(f"wrote {out / 'virtual.json'}")
+    (out / "virtual.svg").write_bytes(curves(pooled(rows)).data)
+    write_text(out / "virtual.md", "\n".join([*late_markdown(pooled(rows)), ""]))
+    print(f"wrote {out / 'virtual.json'}, .md and .svg")
 
 
 def built(strategies: Mapping[str, Any]) -> dict[str, Strategy]:

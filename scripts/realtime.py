@@ -4,7 +4,8 @@
 ledger of the rollouts; no clock is read, and results repeat to the bit. `mode=wall`: the plant steps on the
 wall clock, the controller plans in a process of its own. docs/robot.md says what is measured.
 
-    OUT/virtual.json  OUT/virtual/CONTROLLER/STRATEGY-DELAYms/{episodes.jsonl, paths.npz}   OUT/wall.json
+    OUT/virtual.{json,md,svg}  OUT/virtual/CONTROLLER/STRATEGY-DELAYms/{episodes.jsonl, paths.npz}
+    OUT/wall.{json,md}
 """
 
 from collections.abc import Mapping
@@ -80,8 +81,9 @@ def main(config: DictConfig) -> None:
     at_least(settings, threads=1)
     if settings["mode"] not in MODES:
         raise ValueError(f"mode must be {' or '.join(MODES)}, got {settings['mode']!r}")
-    if not settings["delays_ms"]:
-        raise ValueError("delays_ms must hold at least one number, got none")
+    delays = settings["delays_ms"]
+    if not delays or len({*delays}) < len(delays):
+        raise ValueError(f"delays_ms must hold different numbers, at least one, got {delays}")
     _own(settings)
     play = {"virtual": late.write, "wall": wallclock.write}[settings["mode"]]
     play(settings, lambda: writable_folder(settings["out"]))

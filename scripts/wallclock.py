@@ -23,6 +23,7 @@ from stillhand.envs.realtime.mailbox import Layout
 from stillhand.envs.realtime.plant import Plant, Settings
 from stillhand.envs.realtime.strategies import Strategy
 from stillhand.envs.realtime.supervisor import Supervisor
+from stillhand.report.realtime import wall_markdown
 from stillhand.scripts import entries
 from stillhand.scripts.late import built, cells, check_all, planned
 from stillhand.scripts.published import made_here
@@ -65,7 +66,8 @@ def write(settings: Mapping[str, Any], folder: Callable[[], Path]) -> None:
         made = made_here(rows, task=env.spec.task, cores=os.cpu_count())
         write_text(out / "wall.json", json.dumps(made, indent=1, allow_nan=False) + "\n")
         print(said(rows[-1]), flush=True)
-    print(f"wrote {out / 'wall.json'}")
+    write_text(out / "wall.md", "\n".join([*wall_markdown(rows), ""]))
+    print(f"wrote {out / 'wall.json'} and .md")
 
 
 def clock(settings: Mapping[str, Any], env: PositionEnv, delay_ms: float) -> Settings:

@@ -82,6 +82,7 @@ def test_the_controller_of_an_exported_policy_loads_no_torch(exported: Path) -> 
         (("control_hz=50",), ("control_hz=50.0 has no meaning with mode=virtual",)),
         (("mode=wall", "drop=0.1"), ("drop=0.1 has no meaning with mode=wall",)),
         (("delays_ms=[]",), ("delays_ms must hold",)),
+        (("delays_ms=[5,5]",), ("delays_ms must hold different numbers",)),
         (("delays_ms=[-5]",), ("delay_ms must be at least 0",)),
         (("only=[em]",), ("plays names no strategy for em",)),
         (("plays.vdd=[quickly]",), ("plays.vdd names ['quickly']", "asynchronous")),
