@@ -19,7 +19,7 @@ from stillhand.report.style import Picture, colours, style, to_svg
 
 Row = dict[str, Any]
 COLUMNS = 3  # panels side by side
-MEANS = ("held", "age_ms", "plans_per_step", "steps", "jerk_m_s3")
+MEANS = ("out_of_time", "held", "age_ms", "plans_per_step", "steps", "jerk_m_s3")
 
 
 def pooled(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -55,13 +55,14 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def late_markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line per controller and strategy, a column per delay: success in percent, and below, steps held.
+    """A line per controller and strategy, a column per delay; a table per quantity.
 
     Args:
         rows: Of `pooled`.
     """
     delays = [*dict.fromkeys(row["delay_ms"] for row in rows)]
     lines = ["Success, %, by injected delay:", "", *_grid(rows, delays, _success)]
+    lines += ["", "Episodes that ran out of time, %:", "", *_grid(rows, delays, _out_of_time)]
     lines += ["", "Control steps in which the plant held, %:", "", *_grid(rows, delays, _held)]
     return [*lines, "", "From observation to execution, mean ms:", "", *_grid(rows, delays, _age)]
 
@@ -79,6 +80,10 @@ def _grid(rows: Sequence[Mapping[str, Any]], delays: Sequence[float], cell: Any)
 def _success(row: Mapping[str, Any]) -> str:
     rate = row["success"]
     return f"{100 * rate['value']:.1f} ({100 * rate['low']:.1f} to {100 * rate['high']:.1f})"
+
+
+def _out_of_time(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['out_of_time']:.0f}"
 
 
 def _held(row: Mapping[str, Any]) -> str:

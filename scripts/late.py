@@ -149,6 +149,7 @@ def measured(
             zip(("value", "low", "high"), clustered_difference(won, before, starts), strict=True)
         ),
         "modes": len({result.mode for result in results if result.success}),
+        "out_of_time": float(np.mean([not r.success and r.steps >= env.horizon for r in results])),
         "held": sum(timing.held for timing in timings) / steps,
         "age_ms": 1000 * float(np.mean(ages)) / env.spec.control_hz if ages else None,
         "plans_per_step": sum(timing.plans for timing in timings) / steps,

@@ -23,7 +23,7 @@ def late(k: int, seed: int) -> dict[str, Any]:
     return {
         "controller": "vdd", "calls": 1, "strategy": "hold", "delay_ms": 0.0, "jitter_ms": 0.0, "drop": 0.0,
         "commit": "a", "config": {}, "n": 10, "success": {"k": k, "value": k / 10}, "held": 0.0,
-        "difference": {"value": 0.0}, "plans_per_step": 0.5, "seed": seed, **nothing,
+        "difference": {"value": 0.0}, "plans_per_step": 0.5, "out_of_time": 0.0, "seed": seed, **nothing,
     }  # fmt: skip
 
 
