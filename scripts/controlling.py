@@ -34,14 +34,14 @@ def main() -> None:
 
 
 class Draws:
-    """A generator per episode: begins anew when the seed changes."""
+    """A generator per episode: begins anew when the seed changes, or at every plan if plans are steady."""
 
     def __init__(self) -> None:
         self._seed = -1
 
-    def of(self, seed: int) -> np.random.Generator:
-        """The generator of the episode with this seed, as far as it has come."""
-        if seed != self._seed:
+    def of(self, request: NDArray[Any]) -> np.random.Generator:
+        """The generator of the request's episode, as far as it has come."""
+        if (seed := int(request["seed"])) != self._seed or request["steady"]:
             self._seed, self._rng = seed, np.random.default_rng(seed)
         return self._rng
 
@@ -54,7 +54,7 @@ def exported(folder: Path) -> Answering:
 
     def answering(request: NDArray[Any]) -> Floats:
         planner.observation[0] = request["window"]
-        planner.draw([draws.of(int(request["seed"]))])
+        planner.draw([draws.of(request)])
         planner.run()
         actions: Floats = planner.actions[0]
         return actions
@@ -75,7 +75,7 @@ def in_torch(told: Mapping[str, Any]) -> Answering:
     draws = Draws()
 
     def answering(request: NDArray[Any]) -> Floats:
-        window, rngs = request["window"][None], [draws.of(int(request["seed"]))]
+        window, rngs = request["window"][None], [draws.of(request)]
         weight = request["weight"][None]
         if weight.any() and isinstance(policy, DiffusionPolicy):
             actions: Floats = policy.act_near(window, rngs, request["previous"][None], weight).actions[0]

@@ -1,6 +1,6 @@
 """What plant and controller tell each other: records of fixed size on two pipes, numbers and nothing else.
 
-    request   number, seed, taken_ns, delay_ns, window (t, o), previous (h, a), weight (h)
+    request   number, seed, steady, taken_ns, delay_ns, window (t, o), previous (h, a), weight (h)
     answer    number, done_ns, memory_bytes, actions (h, a)
 
 A plant asks and a controller answers. It first says HELLO, an answer of number -1, once it can plan; then it
@@ -54,7 +54,7 @@ class Layout:
     @property
     def request(self) -> np.dtype[Any]:
         """A request."""
-        head = [(name, "<i8") for name in ("number", "seed", "taken_ns", "delay_ns")]
+        head = [(name, "<i8") for name in ("number", "seed", "steady", "taken_ns", "delay_ns")]
         chunk = [("previous", "<f4", (self.h, self.a)), ("weight", "<f4", (self.h,))]
         return np.dtype([*head, ("window", "<f4", (self.t, self.o)), *chunk])
 

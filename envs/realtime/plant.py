@@ -202,7 +202,8 @@ class Plant:
         now.taken_ns[now.step] = taken_ns
         now.asked = self._asked, now.step
         delay_ns = round(1e6 * self._settings.delay_ms)
-        self._controller.ask(self._asked, now.seed, taken_ns, delay_ns, window=now.window[0], **arrays)
+        steady, window = self._strategy.steady, now.window[0]
+        self._controller.ask(self._asked, now.seed, taken_ns, delay_ns, steady, window=window, **arrays)
         self._asked += 1
 
     def _take(self, answer: Answer | None, step: int) -> None:

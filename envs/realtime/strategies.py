@@ -7,7 +7,9 @@
     Ensemble       plan always; the mean of what all chunks say of this step, weights exp(-m i), oldest i = 0
     Chunking       asynchronous, and every plan is drawn to the rest of the chunk being executed, as [RTC]
 
-Asynchronous with Ta = 1 is `latest`: plan always, index the newest chunk by its age. Without delay
+Asynchronous with Ta = 1 is `latest`: plan always, index the newest chunk by its age. A policy that knows
+several ways draws one anew for every plan, and a late plan then goes on where another way had begun; steady
+plans of an episode all draw the same numbers, so that a one-call policy keeps its way. Without delay
 Synchronous and Asynchronous are the receding horizon of `envs/receding.py`. One plan is made at a time: with
 a delay of d steps, who plans always plans every max(d, 1) steps. Where nothing that has arrived covers the
 present step, the plant holds (`envs/holding.py`).
@@ -69,6 +71,11 @@ class Strategy(Protocol):
         ...
 
     @property
+    def steady(self) -> bool:
+        """Whether all plans of an episode draw the same numbers."""
+        ...
+
+    @property
     def steers(self) -> bool:
         """Whether plans are drawn to what is being executed."""
         ...
@@ -95,7 +102,7 @@ class Synchronous:
     """
 
     action_horizon: int
-    steers = False
+    steady = steers = False
 
     def begins(self, step: int, chunks: Sequence[Arrived]) -> bool:
         """When Ta actions of the last chunk are executed."""
@@ -118,9 +125,11 @@ class Asynchronous:
 
     Args:
         action_horizon: Ta, steps between the beginnings of two plans, or longer if a plan takes longer.
+        steady: Whether all plans of an episode draw the same numbers.
     """
 
     action_horizon: int
+    steady: bool = False
     steers = False
 
     def begins(self, step: int, chunks: Sequence[Arrived]) -> bool:
@@ -148,7 +157,7 @@ class Ensemble:
 
     decay: float = 0.01
     action_horizon = 1
-    steers = False
+    steady = steers = False
 
     def begins(self, step: int, chunks: Sequence[Arrived]) -> bool:
         """Always."""
@@ -181,6 +190,7 @@ class Chunking:
     """
 
     action_horizon: int
+    steady = False
     steers = True
 
     def begins(self, step: int, chunks: Sequence[Arrived]) -> bool:

@@ -112,7 +112,9 @@ class Supervisor:
                 raise ValueError(f"the controller was not ready after {seconds:g} s: {self._said()}")
             self.poll(0.1)
 
-    def ask(self, number: int, seed: int, taken_ns: int, delay_ns: int, **arrays: Array) -> None:
+    def ask(
+        self, number: int, seed: int, taken_ns: int, delay_ns: int, steady: bool = False, **arrays: Array
+    ) -> None:
         """Send a request; at once.
 
         Args:
@@ -120,12 +122,14 @@ class Supervisor:
             seed: Of the episode's randomness; a controller begins anew when it changes.
             taken_ns: When the newest observation of the window was taken.
             delay_ns: The answer comes no sooner than so long after that.
+            steady: Whether this plan draws what the episode's first one drew.
             arrays: window (t, o), and previous (h, a) and weight (h) or neither.
         """
         if not self.idle:
             raise ValueError("a controller is asked one thing at a time")
         request = np.zeros((), self._layout.request)
         scalars = {"number": number, "seed": seed, "taken_ns": taken_ns, "delay_ns": delay_ns}
+        scalars["steady"] = int(steady)
         for name, value in {**scalars, **arrays}.items():
             request[name] = value
         assert self._now.process.stdin is not None

@@ -152,7 +152,8 @@ class LatePlans:
         rngs: Sequence[np.random.Generator],
     ) -> None:
         self._policy, self._strategy, self._hold = policy, strategy, hold
-        self._planning = Planning(policy, batch_rows, [row.episode for row in rows], rngs)
+        self._rngs, self._seeds = [*rngs], [row.policy_seed for row in rows]
+        self._planning = Planning(policy, batch_rows, [row.episode for row in rows], self._rngs)
         h = policy.prediction_horizon
         self._clocks = [_Clock(row, delays, spec.control_hz, h) for row in rows]
         self._window: Float[Array, "n t o"] | None = None
@@ -200,6 +201,8 @@ class LatePlans:
         due = [i for i in idle if self._strategy.begins(self._steps, self._clocks[i].chunks)]
         if not due:
             return
+        for i in due if self._strategy.steady else ():
+            self._rngs[i] = np.random.default_rng(self._seeds[i])
         assert self._window is not None
         ask = self._near if self._strategy.steers else None
         self.plan = self._planning.plan(np.array(due), self._window, self._frames, self._steps, ask)

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from stillhand.envs.realtime.mailbox import Layout
 from stillhand.envs.results import read_results
+from stillhand.scripts.controlling import Draws
 
 SHORT = ("starts=2", "rollouts=1")
 
@@ -73,6 +76,15 @@ def test_the_controller_of_an_exported_policy_loads_no_torch(exported: Path) -> 
         f"exported(Path({str(exported / 'graph')!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-P", "-c", code], timeout=300).returncode == 0
+
+
+def test_a_controller_draws_on_within_an_episode_and_anew_if_steady() -> None:
+    draws, request = Draws(), np.zeros((), Layout(1, 1, 1, 1).request)
+    request["seed"] = 5
+    alone = np.random.default_rng(5).integers(1000, size=2).tolist()
+    assert [int(draws.of(request).integers(1000)) for _ in range(2)] == alone
+    request["steady"] = 1
+    assert [int(draws.of(request).integers(1000)) for _ in range(2)] == [alone[0], alone[0]]
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,23 @@ def test_chunking_tells_the_policy_what_is_left(toy_policy: Any) -> None:
         check_strategy(toy_policy, Chunking(2))
 
 
+class Drawn(Times):
+    """Plans what it draws."""
+
+    def act(
+        self, observation: np.ndarray, rngs: Sequence[np.random.Generator], frames: Frames = NO_FRAMES
+    ) -> Chunk:
+        return Chunk(np.stack([np.full((6, 2), float(rng.integers(1000))) for rng in rngs]))
+
+
+def test_steady_plans_of_an_episode_draw_the_same_numbers() -> None:
+    seed = LEDGER.rows[0].policy_seed
+    steady = actions(Asynchronous(1, steady=True), Delays(delay_ms=100.0), 6, Drawn())
+    first = int(np.random.default_rng(seed).integers(1000))
+    assert steady == [HOLD] + [(first, first)] * 5
+    assert len({*actions(Asynchronous(1), Delays(delay_ms=100.0), 6, Drawn())}) > 3
+
+
 def test_held_steps_are_counted() -> None:
     class Late(Times):
         prediction_horizon = 6
