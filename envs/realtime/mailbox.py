@@ -71,9 +71,13 @@ def serve(source: int, sink: int, layout: Layout, answering: Answering) -> None:
     Args:
         source, sink: File descriptors.
         layout: Of the records.
-        answering: Plans; it is called once before HELLO, because first calls are slow.
+        answering: Plans; it is called before HELLO, without and with a chunk to agree with, because first
+            calls are slow.
     """
-    answering(np.zeros((), layout.request))
+    for weight in (0, 1):
+        first = np.zeros((), layout.request)
+        first["weight"] = weight
+        answering(first)
     _send(sink, layout, HELLO, np.zeros((layout.h, layout.a), np.float32))
     while (content := _exactly(source, layout.request.itemsize)) is not None:
         request = np.frombuffer(content, layout.request)[0]

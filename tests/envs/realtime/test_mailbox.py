@@ -15,12 +15,16 @@ LAYOUT = Layout(t=2, o=3, h=4, a=2)
 def test_requests_are_answered_one_by_one_until_the_pipe_ends() -> None:
     (requests, ask), (answers, tell) = os.pipe(), os.pipe()
 
+    weights = list[float]()
+
     def double(request: np.ndarray) -> np.ndarray:
+        weights.append(float(request["weight"].mean()))
         return np.full((4, 2), 2 * request["window"][1, 2], np.float32)
 
     thread = threading.Thread(target=serve, args=(requests, tell, LAYOUT, double))
     thread.start()
     assert one(answers)["number"] == HELLO
+    assert weights == [0, 1]  # both ways of planning have been called once
     for number in range(3):
         request = np.zeros((), LAYOUT.request)
         request["number"], request["window"] = number, number + 0.5
