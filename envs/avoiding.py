@@ -175,10 +175,12 @@ class Avoiding(RodTask):
         observation: Array = np.concatenate([self._desired, self._state[:, 1:3]], axis=1)
         return observation.astype(np.float32)
 
-    def _advance(self, running: Int[Array, " m"], move: Float[Array, "m 2"]) -> None:
+    def _advance(self, running: Int[Array, " m"], move: Float[Array, "m 2"], late: int) -> None:
         """Take each episode to its first contact or goal step, or to the last physics step."""
+        former = self._desired[running, None]
         self._desired[running] += move
         control = np.repeat(self._desired[running, None], PHYSICS_STEPS, axis=1)
+        control[:, :late] = former
         states = self._simulate(running, control)
         contact = touches(states[..., 1:3])
         over = contact | (states[..., 2] > GOAL_Y_M)

@@ -19,6 +19,7 @@ from stillhand.envs.base import Shoot, Step
 from stillhand.envs.camera import view_from
 from stillhand.envs.gym_camera import gym_camera
 from stillhand.envs.gym_episodes import GymEnv, GymEpisodes, Rules, Start, optional, saturated
+from stillhand.envs.holding import still
 
 CONTROL_HZ = 80.0
 HORIZON = 500
@@ -82,6 +83,10 @@ class MetaWorld:
         """Of the hand's set point; what the table's bounds hold back is not known here."""
         moved: Array = ACTION_SCALE_M * np.clip(action[:, :3], -1, 1)
         return moved
+
+    def hold(self, last: Float[Array, "n a"], observation: Float[Array, "n o"]) -> Float[Array, "n a"]:
+        """No displacement; the fingers' effort as it was."""
+        return still(last, kept=[3])
 
 
 class MetaWorldExpert:

@@ -200,9 +200,10 @@ class Push(RodTask):
     def _limited(self, action: Float[Array, "m 2"]) -> Float[Array, "m 2"]:
         return _limited(action)
 
-    def _advance(self, running: Int[Array, " m"], move: Float[Array, "m 2"]) -> None:
-        """Move the set point evenly through the control step, and the physics with it."""
-        share = (np.arange(PHYSICS_STEPS) + 1)[:, None] / PHYSICS_STEPS
+    def _advance(self, running: Int[Array, " m"], move: Float[Array, "m 2"], late: int) -> None:
+        """Move the set point evenly through what is left of the control step, and the physics with it."""
+        left = np.arange(PHYSICS_STEPS) + 1 - late
+        share = np.maximum(left, 0)[:, None] / (PHYSICS_STEPS - late)
         control = self._desired[running, None] + share * move[:, None]
         self._desired[running] = control[:, -1]
         self._state[running] = self._simulate(running, control)[:, -1]

@@ -115,6 +115,10 @@ class PushT:
         """Lengths are pixels."""
         return None
 
+    def hold(self, last: Float[Array, "n a"], observation: Float[Array, "n o"]) -> Float[Array, "n a"]:
+        """The last target; before the first one, where the pusher is."""
+        return np.where(np.isnan(last), observation[:, self.position_columns], last)
+
 
 def _simulator() -> type[Any]:
     with contextlib.redirect_stdout(io.StringIO()):  # pygame greets whoever imports it

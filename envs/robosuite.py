@@ -24,6 +24,7 @@ from jaxtyping import Float, Int, UInt8
 from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.base import Shoot, Step
 from stillhand.envs.camera import own_view, studio, view_from
+from stillhand.envs.holding import still
 from stillhand.envs.robosuite_tasks import MODES, observe, read_mode
 
 CONTROL_HZ = 20.0
@@ -129,6 +130,10 @@ class Robosuite:
         """What each action adds to the hand's position as its goal, metres; (t, 3), of the first arm."""
         goal: Array = np.clip(action[:, :3], -1, 1) * STEP_M
         return goal
+
+    def hold(self, last: Float[Array, "n a"], observation: Float[Array, "n o"]) -> Float[Array, "n a"]:
+        """No displacement, no rotation; the fingers of every arm as they were told."""
+        return still(last, kept=range(6, last.shape[1], 7))
 
     def camera(self, width: int, height: int) -> AbstractContextManager[Shoot]:
         """Pictures of the episode, see `stillhand.envs.base.FilmedEnv`."""

@@ -14,6 +14,7 @@ from mujoco import rollout as mujoco_rollout
 
 from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.base import Step
+from stillhand.envs.holding import still
 
 
 class RodTask(ABC):
@@ -68,17 +69,32 @@ class RodTask(ABC):
         self._start(np.stack([self._start_state(seed) for seed in seeds]))
         return self._observation()
 
-    def step(self, action: Float[Array, "n a"]) -> Step:
+    @property
+    def physics_steps(self) -> int:
+        """In a control step."""
+        return self._physics_steps
+
+    def hold(self, last: Float[Array, "n a"], observation: Float[Array, "n o"]) -> Float[Array, "n a"]:
+        """No displacement: the desired position stays."""
+        return still(last)
+
+    def step(self, action: Float[Array, "n a"], late: int = 0) -> Step:
         """Advance every running episode by one control step.
 
+        Args:
+            late: Physics steps of this control step that pass before the action takes effect.
+
         Raises:
-            ValueError: Another number of actions than of episodes, or one that is not finite.
+            ValueError: Another number of actions than of episodes, one that is not finite, or not
+                0 <= late < physics_steps.
         """
+        if not 0 <= late < self._physics_steps:
+            raise ValueError(f"need 0 <= late < {self._physics_steps}, got {late}")
         self._check(action)
         running = np.flatnonzero(~self._done())
         if running.size:
             self._steps[running] += 1
-            self._advance(running, self._limited(action[running].astype(np.float64)))
+            self._advance(running, self._limited(action[running].astype(np.float64)), late)
         return Step(self._observation(), self._done(), self._success())
 
     @abstractmethod
@@ -94,8 +110,8 @@ class RodTask(ABC):
         """What the arm makes of an action beyond its limit."""
 
     @abstractmethod
-    def _advance(self, running: Int[Array, " m"], move: Float[Array, "m 2"]) -> None:
-        """Take these episodes through a control step."""
+    def _advance(self, running: Int[Array, " m"], move: Float[Array, "m 2"], late: int) -> None:
+        """Take these episodes through a control step; the move begins after `late` physics steps."""
 
     @abstractmethod
     def _done(self) -> Bool[Array, " n"]:

@@ -8,21 +8,40 @@ others (see `receding`), so a ledger's order, subset or length change nothing.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from stillhand.datasets.schema import Array
+from stillhand.datasets.schema import Array, Frames
 from stillhand.envs.base import Policy, PositionEnv, frames_of
 from stillhand.envs.goals import verdicts
 from stillhand.envs.ledger import Ledger, Row
 from stillhand.envs.metrics import boundary_jump, jerk
-from stillhand.envs.receding import Plan, RecedingHorizon
+from stillhand.envs.planning import Plan
+from stillhand.envs.receding import RecedingHorizon
 from stillhand.envs.results import EpisodeResult
 
 BATCH_ROWS = 64
 Watch = Callable[[Sequence[Row], Bool[Array, " n"]], None]
 """(rows played together, which of them moved): called at the start, as if all had, and after each step."""
+
+
+@runtime_checkable
+class Acting(Protocol):
+    """Who acts in episodes that are played together: `RecedingHorizon`, or one whose plans come late."""
+
+    plan: Plan | None  # made at the last step, if one was
+
+    def act(
+        self, observation: Float[Array, "n o"], running: Bool[Array, " n"], look: Callable[[], Frames]
+    ) -> Float[Array, "n a"]:
+        """One action per episode, zeros where it is over; `look` gives what every camera sees now."""
+        ...
+
+
+Begin = Callable[[Sequence[Row], Sequence[np.random.Generator]], Acting]
+"""(rows played together, their generators) -> who acts in them."""
 
 
 class _Trace:
@@ -64,27 +83,43 @@ def rollout(
     Raises:
         ValueError: On a bad horizon, or a chunk of wrong shape or with non-finite actions.
     """
-    played: list[EpisodeResult] = []
+
+    def begin(rows: Sequence[Row], rngs: Sequence[np.random.Generator]) -> Acting:
+        return RecedingHorizon(policy, action_horizon, batch_rows, [row.episode for row in rows], rngs)
+
+    return played(env, begin, ledger, action_horizon, progress, watch)
+
+
+def played(
+    env: PositionEnv,
+    begin: Begin,
+    ledger: Ledger,
+    action_horizon: int | None,
+    progress: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
+) -> list[EpisodeResult]:
+    """As `rollout`, by whoever `begin` gives for the rows that there is room for together.
+
+    Args:
+        action_horizon: At whose multiples chunks begin, for `boundary_jump`; None if at no fixed steps.
+    """
+    results: list[EpisodeResult] = []
     room = env.capacity or len(ledger.rows)
     for first in range(0, len(ledger.rows), room):
-        rows = ledger.rows[first : first + room]
-        played += _play(env, policy, rows, action_horizon, batch_rows, progress, watch)
-    return played
+        results += _play(env, begin, ledger.rows[first : first + room], action_horizon, progress, watch)
+    return results
 
 
 def _play(
     env: PositionEnv,
-    policy: Policy,
+    begin: Begin,
     rows: Sequence[Row],
-    action_horizon: int,
-    batch_rows: int,
+    action_horizon: int | None,
     progress: Callable[[int], None] | None,
     watch: Watch | None,
 ) -> list[EpisodeResult]:
     """Play these rows together."""
-    rngs = [np.random.default_rng(row.policy_seed) for row in rows]
-    episodes = [row.episode for row in rows]
-    controller = RecedingHorizon(policy, action_horizon, batch_rows, episodes, rngs)
+    controller = begin(rows, [np.random.default_rng(row.policy_seed) for row in rows])
     trace = _Trace(env.reset([row.start_seed for row in rows]))
     running, look = np.ones(len(rows), dtype=bool), partial(frames_of, env)
     if watch is not None:
@@ -106,7 +141,11 @@ def _play(
 
 
 def _results(
-    env: PositionEnv, rows: Sequence[Row], trace: _Trace, success: Bool[Array, " n"], action_horizon: int
+    env: PositionEnv,
+    rows: Sequence[Row],
+    trace: _Trace,
+    success: Bool[Array, " n"],
+    action_horizon: int | None,
 ) -> list[EpisodeResult]:
     observations, actions = np.stack(trace.observations, axis=1), np.stack(trace.actions, axis=1)
     lengths = np.sum(trace.running, axis=0)
@@ -141,7 +180,7 @@ def _result(
     score: float,
     latencies_ms: list[float],
     experts: list[int],
-    action_horizon: int,
+    action_horizon: int | None,
 ) -> EpisodeResult:
     """Everything that is kept of one episode."""
     path = _path(observations, env.position_columns)
@@ -159,7 +198,7 @@ def _result(
         duration_s=len(actions) / env.spec.control_hz,
         path_length_m=None if steps_m is None or not path.size else _length(path),
         jerk_m_s3=None if steps_m is None else jerk(_commanded(steps_m), env.spec.control_hz),
-        boundary_jump=boundary_jump(actions, action_horizon),
+        boundary_jump=None if action_horizon is None else boundary_jump(actions, action_horizon),
         latency_ms=float(np.mean(latencies_ms)),
         experts=tuple(experts),
         path=path,

@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 
 from stillhand.datasets.schema import Array, Frames, Spec
 from stillhand.envs.base import PositionEnv, Step, frames_of
+from stillhand.envs.holding import HoldingEnv
 
 
 class Wrapped:
@@ -62,6 +63,12 @@ class Wrapped:
     def displacement_m(self, action: Float[Array, "t a"]) -> Float[Array, "t d"] | None:
         """Of the inner one."""
         return self.env.displacement_m(action)
+
+    def hold(self, last: Float[Array, "n a"], observation: Float[Array, "n o"]) -> Float[Array, "n a"] | None:
+        """Of the inner one, which sees its own numbers."""
+        if not isinstance(self.env, HoldingEnv):
+            return None
+        return self.env.hold(last, observation[:, : self.env.spec.observation_dim])
 
     def frames(self) -> Frames:
         """Of the inner one."""

@@ -6,22 +6,23 @@
 [DP] Diffusion Policy, arXiv 2303.04137 (chunks, receding horizon); [EDM] arXiv 2206.00364 (clock, solver).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from stillhand.core.diffusion.inpainting import inpainted
 from stillhand.core.diffusion.precond import Denoiser
 from stillhand.core.diffusion.samplers import Sampling
 from stillhand.core.diffusion.schedule import DrawLevels
 from stillhand.core.losses.denoising import denoising_loss
-from stillhand.core.shapes import Info
+from stillhand.core.shapes import DenoiseFn, Info
 from stillhand.datasets.batch import Batch
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.loader import WindowLoader
-from stillhand.datasets.schema import Array
+from stillhand.datasets.schema import NO_FRAMES, Array, Chunk, Frames
 from stillhand.policies.base import Border, ChunkPolicy
 
 
@@ -76,12 +77,41 @@ class DiffusionPolicy(ChunkPolicy):
 
     def sample(self, cond: Float[Tensor, "b t c"], noise: Float[Tensor, "b h a"]) -> Float[Tensor, "b h a"]:
         """Integrate noise into normalized chunks."""
+        return self.sampling(self._denoise(cond), noise)
 
+    def act_near(
+        self,
+        observation: Float[Array, "n t o"],
+        rngs: Sequence[np.random.Generator],
+        previous: Float[Array, "n h a"],
+        weight: Float[Array, "n h"],
+        frames: Frames = NO_FRAMES,
+    ) -> Chunk:
+        """As `act`, drawn to a chunk that is being executed already: see `core/diffusion/inpainting.py`.
+
+        Args:
+            previous: What is to be agreed with, shifted so that action 0 is now; physical units.
+            weight: Of every action, in [0, 1]; zeros everywhere give what `act` gives.
+
+        Raises:
+            ValueError: If the windows have another shape than the policy was trained on, or on bad weights.
+        """
+        self._check_windows(observation, frames, len(rngs))
+        noise = torch.from_numpy(np.stack([self.draw(rng) for rng in rngs]))
+        with torch.no_grad():  # not inference_mode, whose tensors autograd refuses
+            seen = {name: torch.from_numpy(windows) for name, windows in frames.items()}
+            cond = self.told(torch.from_numpy(observation), seen)
+            given = self.border.normalized(torch.from_numpy(previous).to(noise.dtype))
+            weights = torch.from_numpy(weight).to(noise.dtype)[..., None].expand_as(given)
+            chunk = self.sampling(inpainted(self._denoise(cond), given, weights), noise)
+            return Chunk(self.border.physical(chunk).numpy())
+
+    def _denoise(self, cond: Tensor) -> DenoiseFn:
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             estimate: Tensor = self.denoiser(x, sigma, cond)
             return estimate
 
-        return self.sampling(denoise, noise)
+        return denoise
 
 
 def spread_of_chunks(border: Border, demonstrations: Demonstrations, seed: int) -> float:

@@ -47,9 +47,9 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
     table, rows, shown, plans = settings["table"], list[Row](), dict[str, Any](), dict[str, Any]()
     before = earlier(out) if settings["only"] else {}
     for part, folder, suffix in chosen(parts(table, root), settings["only"] or []):
-        data = _recorded(part, folder, settings["data"], run_all)
+        data = recorded(part, folder, settings["data"], run_all)
         shown[part["name"]] = described(data)
-        plan = _trained(part, folder, data, settings, run_all)
+        plan = trained(part, folder, data, settings, run_all)
         plans |= {} if plan is None else {part["name"]: plan}
         found, drawing = _played(part, folder, data, settings, run_all)
         rows += [{"task": part["name"], **row} for row in found] if "tasks" in table else found
@@ -86,7 +86,7 @@ def _part(table: Mapping[str, Any], name: str, own: Mapping[str, Any]) -> dict[s
     return {**table, "task": name, **own, **runs, "name": name}
 
 
-def _recorded(table: dict[str, Any], root: Path, given: str | None, run_all: RunAll) -> Path:
+def recorded(table: dict[str, Any], root: Path, given: str | None, run_all: RunAll) -> Path:
     """Where a task's demonstrations are, recorded first where they are not; further states likewise."""
     data = demonstrations(table, root, given)
     wanted = {data: table.get("collect", ())} if given is None else {}
@@ -101,7 +101,7 @@ def _recorded(table: dict[str, Any], root: Path, given: str | None, run_all: Run
     return data
 
 
-def _trained(
+def trained(
     table: dict[str, Any], root: Path, data: Path, settings: dict[str, Any], run_all: RunAll
 ) -> dict[str, Any] | None:
     """All trainings of one task; what each could spend, where that is said."""

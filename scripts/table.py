@@ -59,6 +59,7 @@ def main(config: DictConfig) -> None:
         expert_table,
         guidance_table,
         image_table,
+        realtime_table,
         warmup_table,
     )
 
@@ -78,6 +79,7 @@ def main(config: DictConfig) -> None:
         "experts": expert_table.write,
         "guidance": guidance_table.write,
         "compute": warmup_table.write,
+        "virtual": realtime_table.write,
     }
     write = next((kinds[key] for key in kinds if key in table), action_table.write)
     write(settings, run_all, root, out)

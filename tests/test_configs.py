@@ -24,6 +24,7 @@ from stillhand.scripts import (
     guidance_table,
     image_sets,
     image_table,
+    late,
     main,
     students,
     tasks,
@@ -41,7 +42,7 @@ NEEDS = {"bench": ("name=data",), "table": ("table=avoiding",), "export": ("chec
 NEEDS |= dict.fromkeys(("prepare", "convert"), ("format=replay",))
 ALLOWED = {
     **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,
-    **entries.PARTS, **formats.ALLOWED, **aligning.ALLOWED, **aligning.ENCODERS,
+    **entries.PARTS, **formats.ALLOWED, **aligning.ALLOWED, **aligning.ENCODERS, **late.ALLOWED,
 }  # fmt: skip
 TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
 METHODS = {
@@ -213,8 +214,7 @@ def check_guidance_table(table: dict[str, Any]) -> None:
         check(composed("train", tuple(words[1:])), "guidance")
     names = {cell.name for cell in guidance_table.grid_of(table)}
     for words in guidance_table.generations(table, Path("runs"), (), with_teacher=True):
-        data = composed("generate", tuple(words[1:]))
-        check(data, "guidance")
+        check(data := composed("generate", tuple(words[1:])), "guidance")
         entries.choose("generators", data["generators"], [])
         assert {*data["generators"]} == names | {"vq", "teacher-35"}
         assert {*table["pictured"]} <= {*names, "vq"}

@@ -40,7 +40,7 @@ def play(clock: Clock, action_horizon: int, batch_rows: int, n: int, steps: int)
     return np.stack([controller.act(time, np.ones(n, dtype=bool)) for time in times], axis=1)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 7))
 def test_executes_the_first_actions_of_every_chunk(action_horizon: int, batch_rows: int, n: int) -> None:
     actions = play(Clock(), action_horizon, batch_rows, n, steps=12)

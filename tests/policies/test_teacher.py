@@ -95,3 +95,31 @@ def test_noise_is_standard_normal_per_episode(toy: Any) -> None:
     assert draws.dtype == np.float32
     assert abs(draws.mean()) < 0.05
     assert abs(draws.std() - 1) < 0.05
+
+
+def test_a_plan_drawn_to_nothing_is_the_plan_itself(toy: Any) -> None:
+    policy = toy.teacher(intervals=10)
+    plain = policy.act(toy.windows(), toy.rngs()).actions
+    near = policy.act_near(toy.windows(), toy.rngs(), np.ones((5, 4, 2)), np.zeros((5, 4)))
+    np.testing.assert_array_equal(near.actions, plain)
+
+
+def test_a_plan_is_drawn_to_the_frozen_actions_in_physical_units(toy: Any) -> None:
+    policy = toy.teacher(intervals=10)
+    policy.denoiser = Normal()
+    previous = policy.act(toy.windows(), toy.rngs()).actions[::-1].copy()
+    weight = np.tile([1.0, 1.0, 0.0, 0.0], (5, 1))
+    plain = policy.act(toy.windows(), toy.rngs()).actions
+    near = policy.act_near(toy.windows(), toy.rngs(), previous, weight).actions
+    spread = policy.border.actions.scale.numpy()
+    assert (
+        np.abs(near[:, :2] - previous[:, :2]) < 0.2 * spread
+    ).all()  # as near as the limit of the gain lets it come
+    np.testing.assert_array_equal(near[:, 2:], plain[:, 2:])  # of independent numbers
+
+
+class Normal(nn.Module):
+    """The denoiser of data N(0, 1)."""
+
+    def forward(self, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
+        return x / (1 + sigma[:, None, None] ** 2)

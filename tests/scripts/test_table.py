@@ -90,7 +90,7 @@ def test_a_condition_of_a_task_has_settings_runs_and_recordings_of_its_own(tmp_p
     assert changed[5:7] == ["method=em", "x=1"]
     assert "task.prediction_horizon=32" in action_table.rollouts(few, at, [])[0]
     ran: list[list[str]] = []
-    action_table._recorded(few, at, None, lambda commands, _: ran.extend(commands))
+    action_table.recorded(few, at, None, lambda commands, _: ran.extend(commands))
     assert ran == [
         ["collect", "task=avoiding", f"data={at / 'demonstrations.zarr'}", "episodes=96"],
         ["collect", "task=avoiding", f"data={at / 'states.zarr'}", "episodes=9"],
