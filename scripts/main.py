@@ -19,6 +19,7 @@ STAGES = {
     "distill": "teacher -> mixture of experts",
     "export": "a trained policy -> an ONNX graph that plays without torch",
     "rollout": "policies -> paired rollouts and latency",
+    "guard": "a trained student -> a calibrated guard, and rollouts under faults",
     "film": "a few recorded episodes, played again -> films for the report",
     "features": "images -> the network that generators are scored with",
     "generate": "image generators -> sample grids and distances",
