@@ -26,7 +26,7 @@ class GuardConfig:
         data: Demonstrations that the guard's models are fitted on; those of the training may be these.
         calibration: Others, recorded with another seed: thresholds come from them.
         test: Others again: false alarms are measured on them.
-        controllers: student, who is guarded; teacher, of the shadow and the fallback; mixture, who judges.
+        actors: student, who is guarded; teacher, of the shadow and the fallback; mixture, who judges.
         signals: What is judged: novelty, consistency, gate, likelihood.
         rate: Of false alarms, all signals together.
         per: What the rate is of: episode or state.
@@ -51,7 +51,7 @@ class GuardConfig:
     data: str = MISSING
     calibration: str = MISSING
     test: str = MISSING
-    controllers: Any = MISSING
+    actors: Any = MISSING
     signals: list[str] = field(default_factory=list)
     rate: float = 0.01
     per: str = "episode"
@@ -80,7 +80,7 @@ def main(config: DictConfig) -> None:
     from stillhand.envs.ledger import Ledger
     from stillhand.policies.guard import card
     from stillhand.scripts import guarding
-    from stillhand.scripts.guard_table import markdown
+    from stillhand.scripts.guard_table import markdown, said
     from stillhand.scripts.published import made_here, publish
     from stillhand.scripts.rollout import action_horizon_of
     from stillhand.scripts.tasks import simulator
@@ -103,7 +103,7 @@ def main(config: DictConfig) -> None:
     rows = []
     for pair in pairs:
         rows.append(guarding.played(settings["task"], own, guard, pair, ledger, spread, events))
-        print(guarding.said(rows[-1]), flush=True)
+        print(said(rows[-1]), flush=True)
     about = made_here(rows, **guarding.about(own, guard, data, found))
     publish(out / "table", about, markdown(f"Guarded execution, {env.spec.task}", about))
 

@@ -16,8 +16,6 @@ from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.faults import Faulty, Frozen, NotFinite, Shifted
 from stillhand.envs.ledger import Ledger
-from stillhand.envs.metrics import wilson
-from stillhand.envs.results import EpisodeResult
 from stillhand.envs.rollout import rollout
 from stillhand.policies.guard import calibration
 from stillhand.policies.guard.card import Guard
@@ -29,6 +27,7 @@ from stillhand.policies.guard.policy import MODES, GuardedPolicy
 from stillhand.policies.mixture import MixturePolicy
 from stillhand.scripts import entries, evaluation, tasks
 from stillhand.scripts.evaluation import Controller
+from stillhand.scripts.guard_table import rate, summary
 from stillhand.scripts.stage import commit
 
 Row = dict[str, Any]
@@ -139,9 +138,10 @@ def cell(settings: Mapping[str, Any], env: PositionEnv) -> Cell:
     Raises:
         ValueError: As `evaluation.load`; or the judge is no mixture, or missing where signals need it.
     """
-    run, own = Path(settings["run"]), settings["controllers"]
-    chosen = entries.choose("controllers", own, ["student", "teacher"])
-    student, teacher = (evaluation.load(name, chosen[name], run, env.spec) for name in ("student", "teacher"))
+    run, own = Path(settings["run"]), entries.choose("actors", settings["actors"], [])
+    if missing := {"student", "teacher"} - {*own}:
+        raise ValueError(f"actors: no {', '.join(sorted(missing))}; there are {[*own]}")
+    student, teacher = (evaluation.load(name, own[name], run, env.spec) for name in ("student", "teacher"))
     rest = settings["hold"]["rest"]
     rest = [0.0] * env.spec.action_dim if rest is None else rest
     if len(rest) != env.spec.action_dim:
@@ -151,10 +151,10 @@ def cell(settings: Mapping[str, Any], env: PositionEnv) -> Cell:
     if not needed:
         return Cell(student, teacher, None, hold)
     if "mixture" not in own:
-        raise ValueError(f"signals {sorted(needed)} need controllers.mixture")
+        raise ValueError(f"signals {sorted(needed)} need actors.mixture")
     mixture = evaluation.load("mixture", own["mixture"], run, env.spec)
     if not isinstance(mixture.policy, MixturePolicy):
-        raise ValueError(f"controllers.mixture is a {type(mixture.policy).__name__}, expected a mixture")
+        raise ValueError(f"actors.mixture is a {type(mixture.policy).__name__}, expected a mixture")
     return Cell(student, teacher, Opinions(mixture.policy), hold)
 
 
@@ -229,65 +229,6 @@ def played(
     return {"case": case[0], "execution": how[0], "mode": how[1].mode, **row, "commit": commit()}
 
 
-def summary(
-    results: Sequence[EpisodeResult], events: Sequence[Event], onset: Array | None, contact: Array | None
-) -> Row:
-    """Counts of one case and execution.
-
-    Args:
-        results: In the ledger's order.
-        events: Of all of them.
-        onset: First faulty step of each; None where nothing fails, and every alarm is false.
-        contact: Which ended by touching something; None where the task does not say.
-    """
-    n = len(results)
-    begins = np.array([r.steps for r in results]) if onset is None else onset
-    place = {result.episode: i for i, result in enumerate(results)}
-    alarms = [event for event in events if event.kind == "alarm"]
-    first = np.full(n, -1)
-    signals: list[list[str]] = [[] for _ in results]
-    for event in alarms:  # in the order of steps
-        i = place[event.episode]
-        if first[i] in (-1, event.step):
-            first[i] = event.step
-            signals[i].append(event.signal)
-    early = (first >= 0) & (first < begins)
-    reached = np.array([r.steps for r in results]) > begins
-    exposed = reached & ~early
-    caught = exposed & (first >= begins)
-    late = (first - begins)[caught]
-    fails, met = onset is not None, int(exposed.sum())
-    hits = zip(signals, caught if fails else early, strict=True)
-    names = [name for own, hit in hits if hit for name in own]
-    return {
-        "n": n,
-        "success": rate(sum(r.success for r in results), n),
-        "contact": None if contact is None else rate(int(contact.sum()), n),
-        "false_alarm": rate(int(early.sum()), n),
-        "caught": rate(int(caught.sum()), met) if met and fails else None,
-        "steps_to_catch": [float(np.percentile(late, q)) for q in (50, 95, 100)] if len(late) else None,
-        "first_signal": {name: names.count(name) for name in sorted({*names})},
-        "differences": _differences(events),
-    }
-
-
-def rate(k: int, n: int) -> Row:
-    """A share with Wilson's interval."""
-    low, high = wilson(k, n)
-    return {"k": k, "n": n, "value": k / n, "low": low, "high": high}
-
-
-def _differences(events: Sequence[Event]) -> Row | None:
-    """Of a shadow: percentiles of the largest difference of an executed action, and of log-likelihoods."""
-    found = dict[str, list[float]]()
-    for event in events:
-        if event.kind == "difference" and event.value is not None:
-            found.setdefault(event.signal, []).append(event.value)
-    if not found:
-        return None
-    return {name: [float(np.percentile(values, q)) for q in (5, 50, 95)] for name, values in found.items()}
-
-
 def about(
     own: Cell, guard: Guard, data: Sequence[Demonstrations], found: Mapping[str, Mapping[str, Sequence[int]]]
 ) -> dict[str, Any]:
@@ -308,10 +249,3 @@ def about(
             name: {kind: rate(*counts) for kind, counts in one.items()} for name, one in found.items()
         },
     }
-
-
-def said(row: Row) -> str:
-    """A row in one line, while others are still played."""
-    caught = "" if row["caught"] is None else f", caught {row['caught']['k']} of {row['caught']['n']}"
-    alarmed, won = row["false_alarm"]["k"], row["success"]["k"]
-    return f"{row['case']}, {row['execution']}: {won}/{row['n']} succeed, {alarmed} false alarms{caught}"

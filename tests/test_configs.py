@@ -21,6 +21,7 @@ from stillhand.scripts import (
     aligning,
     entries,
     formats,
+    guarding,
     guidance_table,
     image_sets,
     image_table,
@@ -41,7 +42,7 @@ NEEDS = {"bench": ("name=data",), "table": ("table=avoiding",), "export": ("chec
 NEEDS |= dict.fromkeys(("prepare", "convert"), ("format=replay",))
 ALLOWED = {
     **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,
-    **entries.PARTS, **formats.ALLOWED, **aligning.ALLOWED, **aligning.ENCODERS,
+    **entries.PARTS, **formats.ALLOWED, **aligning.ALLOWED, **aligning.ENCODERS, **guarding.ALLOWED,
 }  # fmt: skip
 TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
 METHODS = {
@@ -296,5 +297,7 @@ def test_controllers_name_methods_that_are_trained() -> None:
     data = composed("rollout", ())
     trained = {name for names in METHODS.values() for name in names}
     assert {entry["checkpoint"] for entry in data["controllers"].values()} <= trained
-    baselines = {entry.get("baseline_of") for entry in data["controllers"].values()}
-    assert baselines <= {None, *data["controllers"]}
+    assert {entry.get("baseline_of") for entry in data["controllers"].values()} <= {
+        None,
+        *data["controllers"],
+    }
