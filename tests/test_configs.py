@@ -294,10 +294,7 @@ def test_a_task_says_how_many_columns_its_goals_take(task: str) -> None:
 
 
 def test_controllers_name_methods_that_are_trained() -> None:
-    data = composed("rollout", ())
+    compared = composed("rollout", ())["controllers"]
     trained = {name for names in METHODS.values() for name in names}
-    assert {entry["checkpoint"] for entry in data["controllers"].values()} <= trained
-    assert {entry.get("baseline_of") for entry in data["controllers"].values()} <= {
-        None,
-        *data["controllers"],
-    }
+    assert {entry["checkpoint"] for entry in compared.values()} <= trained
+    assert {entry.get("baseline_of") for entry in compared.values()} <= {None, *compared}

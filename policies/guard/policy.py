@@ -160,7 +160,7 @@ class GuardedPolicy:
     def _scores(
         self, episodes: Sequence[_Episode], seen: Array, finite: Array, planned: Chunk, frames: Frames
     ) -> dict[str, Array]:
-        """By signal, one number a row; of rows that are not finite 0."""
+        """By signal, one number a row; of rows that are not finite the least, for `finite` tells of them."""
         k, windows = self._guard.action_horizon, seen.astype(np.float64)
         before, executed = np.zeros_like(windows), np.zeros((len(seen), k, len(self._guard.low)))
         known = np.zeros(len(seen), dtype=bool)
@@ -170,7 +170,7 @@ class GuardedPolicy:
         scores = dict(self._guard.scores(windows, before, executed, known))
         if self._judge is not None:
             scores |= self._judge(seen, planned.actions, frames)
-        return {name: np.where(finite, values, 0.0) for name, values in scores.items()}
+        return {name: np.where(finite, values, -np.inf) for name, values in scores.items()}
 
     def _sound(self, actions: Array) -> Array:
         """Rows whose every action is finite, and those to be executed in the stated range."""
@@ -226,9 +226,10 @@ class GuardedPolicy:
         if not before.tripped:
             for name, value in alarms.items():
                 self._tell(episode, "alarm", name, value, action)
-        if before.tripped != episode.state.tripped:
-            kind = "release" if before.tripped else "trip"
-            self._tell(episode, kind, next(iter(alarms), ""), np.nan, action)
+            if episode.state.tripped:
+                self._tell(episode, "trip", next(iter(alarms)), np.nan, action)
+        elif not episode.state.tripped:
+            self._tell(episode, "release", "", np.nan, action)
 
     def _held(self, episode: _Episode) -> Array:
         return self._hold.command(None if episode.executed is None else episode.executed[-1])

@@ -66,7 +66,7 @@ def test_signals_without_a_network_need_no_mixture(
     [
         ("only=[none,fire]", ("only=['none', 'fire']: no case ['fire']",)),
         ("cases.frozen.executions=[half]", ("cases.frozen.executions: no ['half']",)),
-        ("cases.frozen.fault.steps=ten", ("cases.frozen", "steps", "'ten'")),
+        ("+cases.frozen.fault.steps=ten", ("cases.frozen: ", "steps", "ten")),
         ("cases.frozen.fault._target_=os.system", ("cases.frozen", "os.system", "allow-list")),
         ("executions.hold.mode=careful", ("executions.hold", "mode=careful")),
         ("executions.hold.trip_after=0", ("executions.hold", "trip_after must be at least 1, got 0")),

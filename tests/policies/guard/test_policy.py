@@ -77,7 +77,7 @@ def test_what_was_a_moment_is_over_after_recovery(point: Any, always: Any) -> No
     # the sensor is off once; while held, its coming back is a jump as well
     done = [played.plan(shift) for shift in (0, 0.5, 0, 0, 0, 0, 0)]
     assert done == pytest.approx([0.1, 0, 0, 0, 0.1, 0.1, 0.1])
-    assert [step for step, _, _ in played.told("release")] == [8]
+    assert played.told("release") == [(8, "", "student")]
 
 
 def test_several_alarms_in_a_row_may_be_asked_for(point: Any, always: Any) -> None:
