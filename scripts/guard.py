@@ -92,6 +92,7 @@ def main(config: DictConfig) -> None:
     cases = guarding.described(settings["cases"], guarding.Case, "cases")
     executions = guarding.described(settings["executions"], guarding.Execution, "executions")
     pairs = guarding.chosen(cases, executions, settings["only"])
+    guarding.check_workcells(pairs, env)
     ledger = Ledger.grouped(settings["starts"], settings["rollouts"], settings["ledger_seed"])
     own, data = guarding.cell(settings, env), guarding.stores(settings, env)
     out = writable_folder(settings["out"])

@@ -115,6 +115,16 @@ def described(nodes: Mapping[str, Any], kind: type, where: str) -> dict[str, Any
 Pair = tuple[tuple[str, Case], tuple[str, Execution]]
 
 
+def check_workcells(pairs: Sequence[Pair], env: PositionEnv) -> None:
+    """Raise a ValueError for a case whose own workcell is of another task."""
+    for (name, case), _ in pairs:
+        if case.env is not None and case.env.spec != env.spec:
+            raise ValueError(
+                f"cases.{name}.env is of {case.env.spec.task}, but the task is {env.spec.task}; leave it out: "
+                f"~cases.{name}"
+            )
+
+
 def chosen(cases: Mapping[str, Case], executions: Mapping[str, Execution], only: Sequence[str]) -> list[Pair]:
     """Which execution plays which case, in order.
 

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.faults import Frozen
-from stillhand.scripts.guarding import Case, Execution, chosen, described
+from stillhand.envs.push import Push
+from stillhand.scripts.guarding import Case, Execution, check_workcells, chosen, described
 
 EXECUTIONS = {"off": Execution("full"), "on": Execution("guarded", recover_after=3)}
 
@@ -31,3 +33,10 @@ def test_plain_data_become_cases_and_what_is_none_is_named() -> None:
         described({}, Case, "cases")
     with pytest.raises(ValueError, match="fallback=mother"):
         Execution("guarded", fallback="mother")
+
+
+def test_a_case_may_have_another_workcell_but_not_another_task() -> None:
+    pairs = chosen({"layout": Case(env=Avoiding([0.1, 0.0, 0.0]))}, EXECUTIONS, [])
+    check_workcells(pairs, Avoiding())
+    with pytest.raises(ValueError, match=r"cases\.layout\.env is of avoiding, but the task is push"):
+        check_workcells(pairs, Push())
