@@ -95,6 +95,7 @@ def main(config: DictConfig) -> None:
     guarding.check_workcells(pairs, env)
     ledger = Ledger.grouped(settings["starts"], settings["rollouts"], settings["ledger_seed"])
     own, data = guarding.cell(settings, env), guarding.stores(settings, env)
+    guarding.check_rate(settings, data[1].episodes)
     out = writable_folder(settings["out"])
     guard, found = guarding.guard_of(settings, own, data, k)
     card.save(out / "card", guard)

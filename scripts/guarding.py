@@ -17,8 +17,8 @@ from stillhand.envs.base import PositionEnv
 from stillhand.envs.faults import Faulty, Frozen, NotFinite, Shifted
 from stillhand.envs.ledger import Ledger
 from stillhand.envs.rollout import rollout
-from stillhand.policies.guard import calibration
-from stillhand.policies.guard.card import Guard
+from stillhand.policies.guard import calibration, conformal
+from stillhand.policies.guard.card import SIGNALS, Guard
 from stillhand.policies.guard.events import Event
 from stillhand.policies.guard.hold import Hold
 from stillhand.policies.guard.hysteresis import Hysteresis
@@ -120,8 +120,8 @@ def check_workcells(pairs: Sequence[Pair], env: PositionEnv) -> None:
     for (name, case), _ in pairs:
         if case.env is not None and case.env.spec != env.spec:
             raise ValueError(
-                f"cases.{name}.env is of {case.env.spec.task}, but the task is {env.spec.task}; leave it out: "
-                f"~cases.{name}"
+                f"cases.{name}.env is of {case.env.spec.task}, but the task is {env.spec.task}; "
+                f"leave it out: ~cases.{name}"
             )
 
 
@@ -187,6 +187,25 @@ def stores(settings: Mapping[str, Any], env: PositionEnv) -> list[Demonstrations
                 )
         found.append(one)
     return found
+
+
+def check_rate(settings: Mapping[str, Any], episodes: int) -> None:
+    """Refuse, before anything is fitted, what could not be calibrated.
+
+    Raises:
+        ValueError: No or unknown signals, an unknown `per`, or too few episodes for the rate.
+    """
+    signals, per = settings["signals"], settings["per"]
+    if not signals or not {*signals} <= {*SIGNALS} or len({*signals}) < len(signals):
+        raise ValueError(f"signals={signals}: expected some of {', '.join(SIGNALS)}, each once")
+    if per not in calibration.PER or not 0 < settings["rate"] < 1:
+        known = " or ".join(calibration.PER)
+        raise ValueError(f"rate={settings['rate']} per={per}: expected a rate in (0, 1) per {known}")
+    if per == "episode" and episodes < (least := conformal.fewest(settings["rate"] / len(signals))):
+        raise ValueError(
+            f"rate={settings['rate']} of {len(signals)} signals needs at least {least} demonstrations to "
+            f"calibrate on, got {episodes}: record more, or per=state"
+        )
 
 
 def guard_of(

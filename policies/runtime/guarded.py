@@ -44,6 +44,9 @@ class GuardedController:
         if rest.shape != guard.low.shape or not guard.allowed(rest[None, None]).all():
             raise ValueError(f"hold rests at {hold.rest}, outside of the guard's stated range")
         self._controller, self._guard, self._hold, self._log = controller, guard, hold, log
+        self._before: NDArray[np.float64] | None  # the window of the plan before
+        self._last: NDArray[np.float64] | None  # the last command
+        self._executed: NDArray[np.float64]  # the last k commands
         self._forget(controller.seed)
 
     @property
@@ -102,6 +105,5 @@ class GuardedController:
 
     def _forget(self, seed: int) -> None:
         self._seed, self._step, self._tripped = seed, 0, False
-        self._before: NDArray[np.float64] | None = None
-        self._last: NDArray[np.float64] | None = None
+        self._before = self._last = None
         self._executed = np.zeros((self._guard.action_horizon, len(self._guard.low)))

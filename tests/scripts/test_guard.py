@@ -69,11 +69,13 @@ def test_signals_without_a_network_need_no_mixture(
         ("+cases.frozen.fault.steps=ten", ("cases.frozen: ", "steps", "ten")),
         ("cases.frozen.fault._target_=os.system", ("cases.frozen", "os.system", "allow-list")),
         ("executions.hold.mode=careful", ("executions.hold", "mode=careful")),
-        ("executions.hold.trip_after=0", ("executions.hold", "trip_after must be at least 1, got 0")),
+        ("+executions.hold.trip_after=0", ("executions.hold", "trip_after must be at least 1, got 0")),
         ("~actors.mixture", ("signals ['gate', 'likelihood'] need actors.mixture",)),
         ("~actors.teacher", ("actors: no teacher",)),
         ("actors.mixture.checkpoint=diffusion", ("actors.mixture is a DiffusionPolicy, expected a mixture",)),
         ("actors.student.checkpoint=none", ("no checkpoint here",)),
+        ("signals=[smell]", ("signals=['smell']: expected some of novelty, consistency",)),
+        ("per=day", ("rate=0.2 per=day: expected a rate in (0, 1) per episode or state",)),
         ("hold.rest=[0]", ("hold.rest is [0], expected 2 numbers",)),
         ("action_horizon=0", ("action_horizon must be an integer of at least 1, got 0",)),
     ],
@@ -90,6 +92,5 @@ def test_demonstrations_must_be_others(
     out = f"out={tmp_path / 'guard'}"
     says = (f"test={tiny_store} shares 24 episodes", "record with another seed")
     refused("guard", *words, f"test={tiny_store}", out, says=says)
-    made = ("guard", "guard/events", "guard/card")
-    says = ("needs at least 399 calibration scores, got 24",)
-    refused("guard", *words, "rate=0.01", out, says=says, may_create=made)
+    says = ("rate=0.01 of 4 signals needs at least 399 demonstrations to calibrate on, got 24",)
+    refused("guard", *words, "rate=0.01", out, says=says)
