@@ -10,9 +10,9 @@ parallel cylinder axes. The model computes no collisions: no contact force could
 Task: D3IL's Avoiding, Jia et al. 2024, arXiv 2402.14606.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -40,7 +40,14 @@ ROWS = (
 )
 GAPS = tuple(len(row.centres_m) + 1 for row in ROWS)
 MODES = int(np.prod(GAPS))
-OBSTACLES = np.array([(x, row.y_m, row.radius_m) for row in ROWS for x in row.centres_m])
+
+
+def obstacles_of(rows: Sequence[Row]) -> Float[Array, "c 3"]:
+    """x, y and radius of every cylinder, metres."""
+    return np.array([(x, row.y_m, row.radius_m) for row in rows for x in row.centres_m])
+
+
+OBSTACLES = obstacles_of(ROWS)
 OBSTACLE_HALF_HEIGHT_M = 0.05
 ROD_RADIUS_M = 0.01
 ROD_HALF_HEIGHT_M = 0.04
@@ -72,12 +79,12 @@ BARE_MODEL = f"""
 """
 
 
-def model() -> mujoco.MjModel:
-    """The rod and the six cylinders, without lights and floor."""
+def model(cylinders: Float[Array, "c 3"] = OBSTACLES) -> mujoco.MjModel:
+    """The rod and the cylinders, without lights and floor."""
     obstacles = "".join(
         f'<geom name="obstacle{i}" type="cylinder" size="{r} {OBSTACLE_HALF_HEIGHT_M}"'
         f' pos="{x} {y} {OBSTACLE_HALF_HEIGHT_M}"/>'
-        for i, (x, y, r) in enumerate(OBSTACLES)
+        for i, (x, y, r) in enumerate(cylinders)
     )
     return mujoco.MjModel.from_xml_string(BARE_MODEL.format(obstacles=obstacles))
 
@@ -97,10 +104,10 @@ def decode_mode(mode: Int[Array, " n"]) -> Int[Array, "n 3"]:
     return np.stack(np.unravel_index(mode, GAPS), axis=-1).astype(np.int64)
 
 
-def touches(position: Float[Array, "*n 2"]) -> Bool[Array, "*n"]:
+def touches(position: Float[Array, "*n 2"], cylinders: Float[Array, "c 3"] = OBSTACLES) -> Bool[Array, "*n"]:
     """Whether a rod at these positions (metres) overlaps any obstacle."""
     contact = np.zeros(position.shape[:-1], dtype=bool)
-    for x, y, radius in OBSTACLES:
+    for x, y, radius in cylinders:
         squared = (position[..., 0] - x) ** 2 + (position[..., 1] - y) ** 2
         contact |= squared < (radius + ROD_RADIUS_M) ** 2
     return contact
@@ -119,11 +126,25 @@ class Avoiding(RodTask):
     Observation (4): desired x, y; actual x, y, in metres. Action (2): change of the desired position, metres
     per control step. The arm's set point moves at most `ACTION_LIMIT_M` per axis and step: larger
     components saturate, as in the original task; a non-finite action is an error.
+
+    Args:
+        row_shifts_m: How far each row of cylinders stands to the right of the task's own place, for layouts
+            that no demonstration has seen. The observation does not tell.
+
+    Raises:
+        ValueError: If there is not one finite shift per row.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, row_shifts_m: Sequence[float] = (0.0,) * len(ROWS)) -> None:
+        if len(row_shifts_m) != len(ROWS) or not np.isfinite(row_shifts_m).all():
+            raise ValueError(f"row_shifts_m is {[*row_shifts_m]}, expected {len(ROWS)} finite numbers")
+        self._rows = tuple(
+            replace(row, centres_m=tuple(x + shift for x in row.centres_m))
+            for row, shift in zip(ROWS, row_shifts_m, strict=True)
+        )
+        self._cylinders = obstacles_of(self._rows)
         spec = Spec("avoiding", 4, 2, 1 / (PHYSICS_STEPS * PHYSICS_STEP_S))
-        super().__init__(spec, model(), HORIZON, MODES, PHYSICS_STEPS)
+        super().__init__(spec, model(self._cylinders), HORIZON, MODES, PHYSICS_STEPS)
 
     def mode(self) -> Int[Array, " n"]:
         """Which way each episode went, 0..23, or -1 before all three rows are passed."""
@@ -141,7 +162,7 @@ class Avoiding(RodTask):
     @contextmanager
     def camera(self, width: int, height: int) -> Iterator[Shoot]:
         """Pictures from above: obstacles, and the rod where it is, not where it is meant to be."""
-        obstacles = [Disc(x, y, radius, OBSTACLE_COLOUR) for x, y, radius in OBSTACLES]
+        obstacles = [Disc(x, y, radius, OBSTACLE_COLOUR) for x, y, radius in self._cylinders]
         view = TopView(width, height, WORKSPACE_M, obstacles)
 
         def picture(state: Float[Array, " s"]) -> UInt8[Array, "y x 3"]:
@@ -182,7 +203,7 @@ class Avoiding(RodTask):
         control = np.repeat(self._desired[running, None], PHYSICS_STEPS, axis=1)
         control[:, :late] = former
         states = self._simulate(running, control)
-        contact = touches(states[..., 1:3])
+        contact = touches(states[..., 1:3], self._cylinders)
         over = contact | (states[..., 2] > GOAL_Y_M)
         last = np.where(over.any(axis=1), over.argmax(axis=1), PHYSICS_STEPS - 1)
         every = np.arange(len(running))
@@ -199,7 +220,7 @@ class Avoiding(RodTask):
     ) -> None:
         """Note the gap of every row whose y is exceeded for the first time."""
         seen = np.arange(PHYSICS_STEPS) <= last[:, None]
-        for index, row in enumerate(ROWS):
+        for index, row in enumerate(self._rows):
             past = seen & (position[..., 1] > row.y_m)
             passing = past.any(axis=1) & (self._gaps[running, index] < 0)
             x = position[passing, past.argmax(axis=1)[passing], 0]

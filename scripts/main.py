@@ -20,6 +20,7 @@ STAGES = {
     "export": "a trained policy -> an ONNX graph that plays without torch",
     "rollout": "policies -> paired rollouts and latency",
     "realtime": "policies against the robot's clock: late plans, in virtual time or on the wall clock",
+    "guard": "a trained student -> a calibrated guard, and rollouts under faults",
     "film": "a few recorded episodes, played again -> films for the report",
     "features": "images -> the network that generators are scored with",
     "generate": "image generators -> sample grids and distances",

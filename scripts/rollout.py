@@ -68,7 +68,7 @@ def main(config: DictConfig) -> None:
     settings = plain(config)
     at_least(settings, threads=1, latency_calls=0, workers=1)
     torch.set_num_threads(settings["threads"])
-    action_horizon = _action_horizon(settings)
+    action_horizon = action_horizon_of(settings)
     env = simulator(settings["task"])
     chosen = evaluation.choose(settings["controllers"], settings["only"])
     run = Path(settings["run"])
@@ -90,7 +90,12 @@ def main(config: DictConfig) -> None:
     print(f"rolled out {', '.join(chosen)}: {run / 'rollouts'}")
 
 
-def _action_horizon(settings: dict[str, Any]) -> int:
+def action_horizon_of(settings: dict[str, Any]) -> int:
+    """Actions executed per plan: the setting, or else the task's.
+
+    Raises:
+        ValueError: If it is no integer of at least 1.
+    """
     chosen = settings["action_horizon"]
     value = settings["task"]["action_horizon"] if chosen is None else chosen
     if type(value) is not int or value < 1:

@@ -21,6 +21,7 @@ from stillhand.scripts import (
     aligning,
     entries,
     formats,
+    guarding,
     guidance_table,
     image_sets,
     image_table,
@@ -43,6 +44,7 @@ NEEDS |= dict.fromkeys(("prepare", "convert"), ("format=replay",))
 ALLOWED = {
     **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,
     **entries.PARTS, **formats.ALLOWED, **aligning.ALLOWED, **aligning.ENCODERS, **late.ALLOWED,
+    **guarding.ALLOWED,
 }  # fmt: skip
 TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
 METHODS = {
@@ -293,8 +295,7 @@ def test_a_task_says_how_many_columns_its_goals_take(task: str) -> None:
 
 
 def test_controllers_name_methods_that_are_trained() -> None:
-    data = composed("rollout", ())
+    compared = composed("rollout", ())["controllers"]
     trained = {name for names in METHODS.values() for name in names}
-    assert {entry["checkpoint"] for entry in data["controllers"].values()} <= trained
-    baselines = {entry.get("baseline_of") for entry in data["controllers"].values()}
-    assert baselines <= {None, *data["controllers"]}
+    assert {entry["checkpoint"] for entry in compared.values()} <= trained
+    assert {entry.get("baseline_of") for entry in compared.values()} <= {None, *compared}

@@ -17,6 +17,10 @@ from stillhand.policies.runtime.folder import KEY, Card
 from stillhand.policies.runtime.planner import Floats, open_planner
 
 
+class NotFinite(ValueError):
+    """An observation or a plan that is not finite."""
+
+
 class Controller:
     """Plays an exported policy; not safe to share between threads.
 
@@ -46,6 +50,17 @@ class Controller:
         return self._planner.card
 
     @property
+    def seed(self) -> int:
+        """Of this episode's randomness."""
+        return self._seed
+
+    @property
+    def window(self) -> Floats:
+        """(t, o), what the next plan would look at, or the last one looked at; in place."""
+        window: Floats = self._planner.observation[0]
+        return window
+
+    @property
     def steps(self) -> int:
         """Actions given since the last reset."""
         return self._steps
@@ -57,14 +72,15 @@ class Controller:
 
     def reset(self, seed: int) -> None:
         """Begin an episode: forget what was observed, and draw from this seed."""
-        self._rngs = [np.random.default_rng(seed)]
+        self._seed, self._rngs = seed, [np.random.default_rng(seed)]
         self._steps = 0
 
     def act(self, observation: NDArray[Any]) -> Floats:
         """The next action, (a,), for what is observed now, (o,) float32, both in physical units.
 
         Raises:
-            ValueError: The observation has another shape or type or is not finite, or the plan is not finite.
+            NotFinite: The observation or the plan is not finite.
+            ValueError: The observation has another shape or type.
         """
         self._check(observation)
         window = self._planner.observation[0]
@@ -86,7 +102,7 @@ class Controller:
         self._planner.run()
         actions = self._planner.actions
         if not np.isfinite(actions).all():
-            raise ValueError(f"planned a non-finite action at step {self._steps}: {actions[0].tolist()}")
+            raise NotFinite(f"planned a non-finite action at step {self._steps}: {actions[0].tolist()}")
 
     def _check(self, observation: NDArray[Any]) -> None:
         expected = (self.card.windows[1],)
@@ -96,6 +112,4 @@ class Controller:
             raise ValueError(f"{KEY} has shape {observation.shape}, expected {expected}")
         if not np.isfinite(observation).all():
             i = int(np.isfinite(observation).argmin())
-            raise ValueError(
-                f"{KEY}[{i}] is {observation[i]} at step {self._steps}, expected a finite number"
-            )
+            raise NotFinite(f"{KEY}[{i}] is {observation[i]} at step {self._steps}, expected a finite number")

@@ -109,6 +109,23 @@ def test_touching_is_the_distance_of_axes() -> None:
     np.testing.assert_array_equal(touches(positions), [False, True, True, False])
 
 
+def test_rows_may_stand_elsewhere_and_the_observation_does_not_tell() -> None:
+    own, moved = Avoiding(), Avoiding(row_shifts_m=[0.05, -0.02, 0.0])
+    up = np.array([[0.0, ACTION_LIMIT_M]])
+    assert np.array_equal(own.reset([0]), moved.reset([0]))
+    x = own.reset([0])[0, 2]
+    aside = ROWS[0].centres_m[0] + 0.05 - x  # under the moved cylinder of row 1, beside the usual one
+    for t in range(80):
+        action = np.array([[aside / 10, 0.0]]) if t < 10 else up
+        steps = own.step(action), moved.step(action)
+        if steps[1].done.any():
+            break
+        assert np.array_equal(steps[0].observation, steps[1].observation)
+    assert moved.contact().all() and not own.contact().any()
+    with pytest.raises(ValueError, match=r"row_shifts_m is \[0.1\], expected 3 finite numbers"):
+        Avoiding(row_shifts_m=[0.1])
+
+
 @given(st.integers(0, MODES - 1))
 def test_mode_code_round_trip(mode: int) -> None:
     gaps = decode_mode(np.array([mode]))

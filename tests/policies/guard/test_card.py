@@ -1,0 +1,64 @@
+"""A guard comes back from disk as it was, or is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stillhand.policies.guard import calibration, card
+
+
+def test_a_guard_comes_back_as_it_was(point: Any, tmp_path: Path) -> None:
+    guard = point.guard()
+    card.save(tmp_path / "card", guard)
+    again = card.load(tmp_path / "card")
+    assert (again.task, again.window, again.action_horizon) == ("point", (2, 2), 2)
+    assert again.thresholds == guard.thresholds and again.about == guard.about
+    met = calibration.replay(point.demonstrations(5, 3), 2, 2)
+    for name, scores in calibration.scored(guard, met).items():
+        np.testing.assert_array_equal(calibration.scored(again, met)[name], scores)
+
+
+def test_an_alarm_is_a_score_above_its_threshold_or_none_at_all(point: Any) -> None:
+    guard = point.guard(signals=("novelty",))
+    limit = guard.thresholds["novelty"]
+    scores = np.array([limit, np.nextafter(limit, np.inf), np.nan, np.inf])
+    assert guard.alarms({"novelty": scores, "gate": scores})["novelty"].tolist() == [False, True, True, True]
+    assert set(guard.alarms({"gate": scores})) == set()
+
+
+def test_what_is_not_finite_or_out_of_range_is_not_allowed(point: Any) -> None:
+    guard = point.guard()
+    inside = np.zeros((5, 2, 2))
+    inside[1, 1, 0], inside[2, 0, 1], inside[3, 0, 0] = np.nan, np.inf, guard.high[0]
+    inside[4, 1, 1] = guard.low[1] - 1e-9
+    assert guard.allowed(inside).tolist() == [True, False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("schema", 2), ("task", 3), ("window", [2]), ("window", [2, 0]), ("thresholds", {"novelty": "1"}),
+     ("thresholds", {"smell": 1.0}), ("action_horizon", None), ("about", [])],
+)  # fmt: skip
+def test_a_damaged_card_is_refused_by_name(point: Any, tmp_path: Path, key: str, value: object) -> None:
+    card.save(tmp_path, point.guard())
+    text = json.loads((tmp_path / card.CARD).read_text())
+    (tmp_path / card.CARD).write_text(json.dumps({**text, key: value}))
+    with pytest.raises(ValueError, match=rf"guard\.json: .*{key}"):
+        card.load(tmp_path)
+
+
+def test_damaged_arrays_are_refused(point: Any, tmp_path: Path) -> None:
+    card.save(tmp_path, point.guard())
+    content = (tmp_path / card.ARRAYS).read_bytes()
+    (tmp_path / card.ARRAYS).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"guard\.npz: no readable arrays"):
+        card.load(tmp_path)
+    np.savez(tmp_path / card.ARRAYS, low=np.zeros(2))
+    with pytest.raises(ValueError, match=r"novelty\.mean is missing"):
+        card.load(tmp_path)
+    (tmp_path / card.CARD).unlink()
+    with pytest.raises(ValueError, match=r"guard\.json: no readable guard"):
+        card.load(tmp_path)
