@@ -39,8 +39,8 @@ TUNED = sorted(path.stem for path in (CONFIGS / "tuned").glob("*.yaml"))  # opti
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}" for path in CONFIGS.glob("*/*.yaml") if path.stem not in TUNED
 )
-NEEDS = {"bench": ("name=data",), "table": ("table=avoiding",), "export": ("checkpoint=a",)}  # no default
-NEEDS |= dict.fromkeys(("prepare", "convert"), ("format=replay",))
+NEEDS = {"bench": ["name=data"], "table": ["table=avoiding"], "export": ["checkpoint=a"]}  # no default
+NEEDS |= {key: ["format=replay"] for key in ("prepare", "convert")}
 ALLOWED = {
     **policies.ALLOWED, **images.ALLOWED, **students.ALLOWED, **tasks.ALLOWED, **image_sets.ALLOWED,
     **entries.PARTS, **formats.ALLOWED, **aligning.ALLOWED, **aligning.ENCODERS, **late.ALLOWED,
@@ -73,14 +73,11 @@ def plain(value: Any) -> Any:
 
 def nodes(data: object, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every mapping with a `_target_`, and where it stands."""
-    if isinstance(data, list):
-        for i, value in enumerate(data):
-            yield from nodes(value, f"{place}[{i}]")
-    if isinstance(data, dict):
-        if "_target_" in data:
-            yield place, data
-        for key, value in data.items():
-            yield from nodes(value, f"{place}.{key}")
+    inside = enumerate(data) if isinstance(data, list) else data.items() if isinstance(data, dict) else ()
+    if isinstance(data, dict) and "_target_" in data:
+        yield place, data
+    for key, value in inside:
+        yield from nodes(value, f"{place}.{key}")
 
 
 @functools.cache  # the same nodes come with every method, and some build a simulator

@@ -88,7 +88,7 @@ def test_only_options_that_the_stage_can_run_with(helps: dict[str, str]) -> None
         "generate": {"task", "image", "generators"}, "bench": {"task", "controllers"},
         "features": {"task"}, "table": {"table"},
         "prepare": {"format"}, "convert": {"format"}, "inspect": {"format"}, "export": set(),
-        "guard": {"task", "policy"},
+        "guard": {"task", "policy"}, "realtime": {"task", "policy", "controllers"},
     }  # fmt: skip
     for text in helps.values():
         assert all(meaning for key, meaning in rows(text).items() if key.split("=")[0] in GROUPS)
