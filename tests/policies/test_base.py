@@ -44,10 +44,13 @@ def test_an_episodes_plan_ignores_its_neighbours(policy: ChunkPolicy, toy: Any) 
 
 
 def test_plans_look_at_the_observations(policy: ChunkPolicy, toy: Any) -> None:
-    windows = toy.windows()
-    moved = windows + np.float32([1.0, 0.0, 0.0])  # tokens may stay for less
-    first, second = policy.act(windows, toy.rngs()), policy.act(moved, toy.rngs())
-    assert (np.abs(first.actions - second.actions).max(axis=(1, 2)) > 1e-4).all()
+    windows, ours, theirs = toy.windows(), toy.rngs(), toy.rngs()
+    moved = windows + np.float32([0.1, 0.0, 0.0])
+    changed = [  # in one of several plans: a choice of tokens may stay the same for so little
+        np.abs(policy.act(windows, ours).actions - policy.act(moved, theirs).actions).max(axis=(1, 2))
+        for _ in range(5)
+    ]
+    assert (np.max(changed, axis=0) > 1e-4).all()
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 3), (5, 2, 4), (4, 2, 3)])
