@@ -49,6 +49,7 @@ test: $(BIN)/.complete lint  ## lint, types, import contracts and the whole suit
 test-gpu: $(BIN)/.complete  ## what needs a CUDA device (with a CUDA build of torch), and the speed of the kernels there
 	$(BIN)/pytest -m gpu
 	$(BIN)/stillhand bench kernels
+	$(BIN)/stillhand bench steps
 
 lint: $(BIN)/.complete  ## style, types and who may import whom
 	$(BIN)/ruff check .

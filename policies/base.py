@@ -176,17 +176,38 @@ class ChunkPolicy(WindowModel):
     ) -> Chunk:
         """One chunk per episode; episode i draws from rngs[i] alone, so its plan ignores the others.
 
+        The policy may lie on any device; windows, draws and chunks are numpy's.
+
         Raises:
             ValueError: If the windows have another shape than the policy was trained on.
         """
-        self._check_windows(observation, frames, len(rngs))
+        self.check_windows(observation, frames, len(rngs))
         noise = np.stack([self.draw(rng) for rng in rngs])
         with torch.inference_mode():
-            seen = {name: torch.from_numpy(windows) for name, windows in frames.items()}
-            actions, info = self.plan(self.told(torch.from_numpy(observation), seen), torch.from_numpy(noise))
-        return Chunk(actions.numpy(), {name: value.numpy() for name, value in info.items()})
+            seen = {name: self.here(windows) for name, windows in frames.items()}
+            actions, info = self.plan(self.told(self.here(observation), seen), self.here(noise))
+        return Chunk(actions.cpu().numpy(), {name: value.cpu().numpy() for name, value in info.items()})
 
-    def _check_windows(self, observation: Array, frames: Frames, n: int) -> None:
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.border.actions.shift.device
+
+    def here(self, values: Array) -> Tensor:
+        """An array as a tensor on the policy's device."""
+        return torch.from_numpy(values).to(self.device)
+
+    def check_windows(self, observation: Array, frames: Frames, n: int) -> None:
+        """Refuse windows of another shape than the policy was trained on, or another number of them.
+
+        Args:
+            observation: (n, t, o).
+            frames: Of every camera, (n, t, y, x, 3).
+            n: Episodes that plan.
+
+        Raises:
+            ValueError: Names both shapes.
+        """
         spec, ahead = self.border.spec, (n, self.observation_horizon)
         if observation.shape != (expected := (*ahead, spec.observation_dim)):
             raise ValueError(

@@ -96,15 +96,15 @@ class DiffusionPolicy(ChunkPolicy):
         Raises:
             ValueError: If the windows have another shape than the policy was trained on, or on bad weights.
         """
-        self._check_windows(observation, frames, len(rngs))
-        noise = torch.from_numpy(np.stack([self.draw(rng) for rng in rngs]))
+        self.check_windows(observation, frames, len(rngs))
+        noise = self.here(np.stack([self.draw(rng) for rng in rngs]))
         with torch.no_grad():  # not inference_mode, whose tensors autograd refuses
-            seen = {name: torch.from_numpy(windows) for name, windows in frames.items()}
-            cond = self.told(torch.from_numpy(observation), seen)
-            given = self.border.normalized(torch.from_numpy(previous).to(noise.dtype))
-            weights = torch.from_numpy(weight).to(noise.dtype)[..., None].expand_as(given)
+            seen = {name: self.here(windows) for name, windows in frames.items()}
+            cond = self.told(self.here(observation), seen)
+            given = self.border.normalized(self.here(previous).to(noise.dtype))
+            weights = self.here(weight).to(noise.dtype)[..., None].expand_as(given)
             chunk = self.sampling(inpainted(self._denoise(cond), given, weights), noise)
-            return Chunk(self.border.physical(chunk).numpy())
+            return Chunk(self.border.physical(chunk).cpu().numpy())
 
     def _denoise(self, cond: Tensor) -> DenoiseFn:
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:

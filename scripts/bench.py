@@ -3,7 +3,7 @@
     runs/bench/NAME.json   {"device", "commit", "rows": [{"name", "metric", "value", "unit"}]}
 
 Figures are CPU time of one thread: on a shared machine wall time measures the neighbours. Those of kernels
-are times of a CUDA device, and without one there are none.
+and steps are times of a CUDA device, and without one there are none.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from stillhand.scripts.stage import command, commit, device, plain, writable_folder
 
 Row = dict[str, Any]
-BENCHES = ("data", "train", "rollout", "latency", "peers", "kernels")
+BENCHES = ("data", "train", "rollout", "latency", "peers", "kernels", "steps")
 
 
 @dataclass
@@ -27,15 +27,16 @@ class BenchConfig:
     """Settings of a benchmark.
 
     Args:
-        name: What to measure: data, train, rollout, latency, peers or kernels.
+        name: What to measure: data, train, rollout, latency, peers, kernels or steps.
         out: The JSON file.
         task, controllers: Configuration groups, for `rollout`.
         run: Folder with the checkpoints, for `rollout`.
-        only: Some of the controllers, for `rollout`, or of the policies, for `latency`; empty takes all.
+        only: Some of the controllers, for `rollout`, of the policies, for `latency`, or of what is trained,
+            for `steps`; empty takes all.
         episodes: Of each controller, for `rollout`.
         calls, rows, ways: Timed plans, rows of a plan and ways of computing it, for `latency`: eager, onnx,
             int8, compiled (minutes of compiling). The first two for `peers` too, which installs a peer into
-            an environment beside `out`.
+            an environment beside `out`; `calls` also for `steps`.
     """
 
     name: str = MISSING
@@ -80,6 +81,8 @@ def _arguments(settings: dict[str, Any]) -> dict[str, Any]:
     """What a benchmark is told; most measure themselves."""
     if settings["name"] == "latency":
         return {key: settings[key] for key in ("calls", "rows", "ways", "only")}
+    if settings["name"] == "steps":
+        return {key: settings[key] for key in ("calls", "only")}
     if settings["name"] == "peers":
         return {"calls": settings["calls"], "rows": settings["rows"], "folder": Path(settings["out"]).parent}
     if settings["name"] != "rollout":

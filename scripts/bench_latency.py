@@ -106,11 +106,12 @@ def untrained(words: Sequence[str]) -> ChunkPolicy:
     torch.manual_seed(0)
     policy = checkpoint.build(border_of(config), config["model"], SPEC)
     assert isinstance(policy, ChunkPolicy)
-    policy.fit(_demonstrations(), seed=0)
+    policy.fit(demonstrations(), seed=0)
     return policy.eval().requires_grad_(False)
 
 
-def _demonstrations(length: int = 400) -> Demonstrations:
+def demonstrations(length: int = 400) -> Demonstrations:
+    """Random ones."""
     rng = np.random.default_rng(0)
     return from_arrays(
         rng.standard_normal((length, SPEC.observation_dim), dtype=np.float32),

@@ -82,12 +82,12 @@ def _acting(player: Policy, window: Array, frames: Frames) -> Call:
 def _planning(policy: ChunkPolicy, window: Array, frames: Frames) -> Call:
     """From what was seen to a chunk."""
     with torch.inference_mode():
-        seen = {name: torch.from_numpy(windows) for name, windows in frames.items()}
-        cond = policy.told(torch.from_numpy(window), seen)
+        seen = {name: policy.here(windows) for name, windows in frames.items()}
+        cond = policy.told(policy.here(window), seen)
 
     @torch.inference_mode()
     def plan(rng: np.random.Generator) -> object:
-        return policy.plan(cond, torch.from_numpy(policy.draw(rng)[None]))
+        return policy.plan(cond, policy.here(policy.draw(rng)[None]))
 
     return plan
 

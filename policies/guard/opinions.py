@@ -33,15 +33,15 @@ class Opinions:
             frames: (n, t, y, x, 3) of every camera.
         """
         with torch.inference_mode():
-            seen = {name: torch.from_numpy(windows) for name, windows in frames.items()}
-            told = self._mixture.told(torch.from_numpy(observation), seen)
+            here = self._mixture.here
+            told = self._mixture.told(here(observation), {name: here(seen) for name, seen in frames.items()})
             law = self._mixture.law(told)
             border = self._mixture.border
-            x = border.normalized(torch.from_numpy(actions)).flatten(start_dim=1)
+            x = border.normalized(here(actions)).flatten(start_dim=1)
             scale = border.actions.scale.log().sum() * border.prediction_horizon
             likelihood = scale - law.log_prob(x[:, None])[:, 0]
             gate = -law.log_gate.max(dim=1).values
         return {
-            "gate": gate.numpy().astype(np.float64),
-            "likelihood": likelihood.numpy().astype(np.float64),
+            "gate": gate.cpu().numpy().astype(np.float64),
+            "likelihood": likelihood.cpu().numpy().astype(np.float64),
         }
