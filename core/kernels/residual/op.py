@@ -17,7 +17,7 @@ from stillhand.core.kernels.residual.reference import Operands, Sums
 from stillhand.core.shapes import Sample
 
 DTYPES = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
-NAMES = ("f", "target", "x", "skip", "out", "other", "weight", "valid")
+MASKS = frozenset((torch.bool,))
 
 
 class Moments(NamedTuple):
@@ -87,15 +87,23 @@ def check(
     if (x is None) is not (skip is None) or (x is None) is not (out is None):
         raise ValueError("x, skip and out belong together: give all three or none")
     # Written for speed: a loss of actions takes 100 us altogether.
-    shape, device, cpu = f.shape, f.device, f.is_cpu
-    for name, value in zip(NAMES, (f, target, x, skip, out, other, weight, valid), strict=True):
+    shape, cpu = f.shape, f.is_cpu
+    each = (shape[0], *[1] * (len(shape) - 1))  # of one number per sample
+    alike = (("f", f), ("target", target), ("x", x), ("other", other))
+    coefficients = (("skip", skip), ("out", out), ("weight", weight), ("valid", valid))
+    for name, value in (*alike, *coefficients):
         if value is None:
             continue
-        right = value.dtype in DTYPES if name != "valid" else value.dtype == torch.bool
-        if not right or (not (cpu and value.is_cpu) and value.device != device):
-            _refuse(name, value, device)
-        if value.shape != shape and not _fits(name, value, f):
-            raise ValueError(f"{name} of shape {tuple(value.shape)} does not fit f of {tuple(shape)}")
+        dtypes = MASKS if name == "valid" else DTYPES
+        if value.dtype not in dtypes or (not (cpu and value.is_cpu) and value.device != f.device):
+            _refuse(name, value, f.device)
+    for name, value in alike:
+        if value is not None and value.shape != shape:
+            _misfit(name, value, f)
+    for name, value in coefficients:
+        usual = value is None or (value.shape == each and name != "valid")
+        if value is not None and not usual and not _fits(name, value, f):
+            _misfit(name, value, f)
     if weight is not None and weight.requires_grad:
         raise ValueError("weight has no gradient: detach it")
     for name, value in (("skip", skip), ("out", out)):
@@ -110,9 +118,11 @@ def _refuse(name: str, value: Tensor, device: torch.device) -> None:
     raise ValueError(f"need {name} of dtype {need}, got {value.dtype}")
 
 
+def _misfit(name: str, value: Tensor, f: Tensor) -> None:
+    raise ValueError(f"{name} of shape {tuple(value.shape)} does not fit f of {tuple(f.shape)}")
+
+
 def _fits(name: str, value: Tensor, f: Tensor) -> bool:
-    if name in ("target", "x", "other"):
-        return False
     if name == "valid":
         return bool(value.ndim > 0 and value.shape == f.shape[: value.ndim])
     if value.ndim != f.ndim or value.shape[0] != f.shape[0]:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 Sums = tuple[Tensor, Tensor, Tensor, Tensor]
 """product, square, normaliser and the number of elements that counted, each (b,)."""
@@ -64,20 +65,28 @@ def moments(
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """`forward` without what nobody asks for: no normaliser without a floor, no count without `valid`."""
     f, target, x, skip, out, other, weight, valid = operands
-    r, g = residuals(f, target, x, skip, out, other)
-    count = None if valid is None else counted(r, valid)
-    quiet = None if valid is None else ~spread(valid, r)
-    still = r.detach()
-    normaliser = None if floor is None else 1 / _mean(still.abs(), quiet, count).clamp_min(floor)
-    if other is None and (weight is None or weight.numel() == len(r)):  # a number per sample goes outside
-        square = _mean(r.square(), quiet, count)
+    answer = answered(f, target, x, skip, out, other)
+    count = None if valid is None else counted(answer, valid)
+    quiet = None if valid is None else ~spread(valid, answer)
+    normaliser = None
+    if floor is not None:
+        normaliser = 1 / _mean((answer - target).detach().abs(), quiet, count).clamp_min(floor)
+    if other is None and (weight is None or weight.numel() == len(f)):  # a number per sample goes outside
+        square = _mean(_squared(answer, target), quiet, count)
         product = square * (1 - alpha) if alpha else square
         product = product if weight is None else product * weight.flatten()
     else:
+        r = answer - target
+        g = r if other is None else answer - other
         square = _diagnosed(g.detach(), quiet, count)
-        terms = g * (r - alpha * g) if alpha else g * r
+        terms = g * (torch.sub(r, g, alpha=alpha) if alpha else r)
         product = _mean(terms if weight is None else weight * terms, quiet, count)
     return product, square.detach(), normaliser, count
+
+
+def _squared(a: Tensor, b: Tensor) -> Tensor:
+    """(a - b)^2 in one sweep, and one back."""
+    return mse_loss(a, b, reduction="none") if a.dtype == b.dtype else (a - b).square()
 
 
 def backward(
@@ -135,13 +144,26 @@ def residuals(
     other: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """R and g, in the accumulator's dtype."""
+    answer = answered(f, target, x, skip, out, other)
+    r = answer - target
+    return r, r if other is None else answer - other
+
+
+def answered(
+    f: Tensor,
+    target: Tensor,
+    x: Tensor | None,
+    skip: Tensor | None,
+    out: Tensor | None,
+    other: Tensor | None,
+) -> Tensor:
+    """What the network says of x, in the accumulator's dtype."""
     answer = f
     if f.dtype != torch.float32:
         answer = f.to(accumulator(f, target, x, other))
     if x is not None and skip is not None and out is not None:
-        answer = skip * x + out * answer
-    r = answer - target
-    return r, r if other is None else answer - other
+        answer = torch.addcmul(skip * x, out, answer)
+    return answer
 
 
 def accumulator(*tensors: Tensor | None) -> torch.dtype:

@@ -112,6 +112,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "axes": ({"weight": torch.ones(3)}, "weight of shape (3,) does not fit f of (3, 4)"),
     "mask": ({"valid": torch.ones(4, dtype=torch.bool)}, "valid of shape (4,) does not fit f of (3, 4)"),
     "dtype": ({"f": torch.ones(3, 4, dtype=torch.int64)}, "need f of dtype float16"),
+    "number": ({"target": torch.ones(3, 1)}, "target of shape (3, 1) does not fit f of (3, 4)"),
+    "narrow mask": (
+        {"valid": torch.ones(3, 1, dtype=torch.bool)},
+        "valid of shape (3, 1) does not fit f of (3, 4)",
+    ),
     "mask dtype": ({"valid": torch.ones(3)}, "need valid of dtype bool, got torch.float32"),
     "device": ({"other": torch.ones(3, 4, device="meta")}, "other is on meta, f on cpu"),
     "scalars": (
