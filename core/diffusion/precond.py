@@ -61,11 +61,13 @@ class Denoiser(nn.Module):
             x0: Clean samples.
             valid: Mask over the leading axes of x0.
         """
-        level = per_sample(sigma, x)
-        c_in = (level * level + self.sigma_data * self.sigma_data).rsqrt()
+        level, spread = per_sample(sigma, x), self.sigma_data  # looked up once: a module takes its time
+        variance = spread * spread
+        c_in = (level * level + variance).rsqrt()
         f: Tensor = self.net(c_in * x, sigma.log() * 0.25, cond)
-        skip, out = (self.sigma_data * c_in) ** 2, level * self.sigma_data * c_in
-        weight = level**-2 + self.sigma_data**-2
+        scaled = spread * c_in
+        skip, out = scaled * scaled, level * spread * c_in
+        weight = level**-2 + spread**-2
         return weighted_residual(f, x0, x=x, skip=skip, out=out, weight=weight, valid=valid)
 
     def tapped(

@@ -68,9 +68,7 @@ def moments(
     answer = answered(f, target, x, skip, out, other)
     count = None if valid is None else counted(answer, valid)
     quiet = None if valid is None else ~spread(valid, answer)
-    normaliser = None
-    if floor is not None:
-        normaliser = 1 / _mean((answer - target).detach().abs(), quiet, count).clamp_min(floor)
+    r = None
     if other is None and (weight is None or weight.numel() == len(f)):  # a number per sample goes outside
         square = _mean(_squared(answer, target), quiet, count)
         product = square * (1 - alpha) if alpha else square
@@ -81,6 +79,10 @@ def moments(
         square = _diagnosed(g.detach(), quiet, count)
         terms = g * (torch.sub(r, g, alpha=alpha) if alpha else r)
         product = _mean(terms if weight is None else weight * terms, quiet, count)
+    normaliser = None
+    if floor is not None:
+        error = answer.detach() - target.detach() if r is None else r.detach()
+        normaliser = 1 / _mean(error.abs(), quiet, count).clamp_min(floor)
     return product, square.detach(), normaliser, count
 
 
