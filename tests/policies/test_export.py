@@ -25,8 +25,8 @@ TRANSFORMER = partial(DenoisingTransformer, width=16, layers=1, heads=2)
 UNET = partial(UNet1d, channels=(8, 16), groups=4, embed=8)
 DRAWS = {
     "teacher": "normal", "mip": "nothing", "mixture": "uniform",
-    "one_step": "normal", "consistency": "normal", "without_noise": "nothing",
-    "transformer": "nothing", "unet": "nothing",
+    "one_step": "normal", "without_noise": "nothing", "transformer": "nothing",
+    "unet": "nothing",
 }  # fmt: skip
 TOLERANCE = 1e-5  # standard deviations of an action
 
