@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,19 @@ def test_known_answers() -> None:
     steps = torch.tensor(words, dtype=torch.uint64)
     found = [x % 2**64 for x in splitmix.mix(steps.view(torch.int64)).tolist()]
     assert found == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_a_cpus_words_and_other_devices_tensors_are_mixed_alike() -> None:
+    words = torch.arange(-500, 500) * 2**54 + 3
+    own = words.numpy().view(np.uint64)
+    mixed = splitmix.mix(own)
+    assert mixed.dtype == np.uint64
+    assert torch.equal(torch.from_numpy(mixed.view(np.int64)), splitmix.mix(words))
+    assert torch.equal(splitmix._numbers(words, 7), splitmix._numbers(own, 7))
+    keys = [
+        splitmix._keys(x, y, 2**32 - 1) for x, y in ((words, words), (words.numpy().view(np.uint64),) * 2)
+    ]
+    assert torch.equal(keys[0], torch.from_numpy(keys[1].view(np.int64)))
 
 
 def test_a_number_is_what_the_formula_says() -> None:

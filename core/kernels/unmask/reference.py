@@ -49,10 +49,9 @@ def forward(
         score = mixed + temperature * gumbel(seeds[row], place, offset, mixed.shape[1]).to(dtype)
     token = score.argmax(-1)
     confidence = mixed.gather(-1, token.unsqueeze(-1)).squeeze(-1) - mixed.logsumexp(-1)
-    whole = (torch.full(shape, NOTHING, device=c.device), c.new_zeros(shape), c.new_zeros(shape))
     at = row, place
     return (
-        whole[0].index_put(at, token),
-        whole[1].index_put(at, confidence),
-        whole[2].index_put(at, log_z),
+        torch.full(shape, NOTHING, device=c.device).index_put_(at, token),
+        c.new_zeros(shape).index_put_(at, confidence),
+        c.new_zeros(shape).index_put_(at, log_z),
     )
