@@ -31,6 +31,7 @@ from stillhand.scripts.stage import commit
 from stillhand.scripts.tasks import simulator
 
 READY_S = 120.0  # on a busy machine torch alone takes half a minute to load
+STANDBY_NICE = 10  # of a controller that is loaded beside one that plans
 Row = dict[str, Any]
 
 
@@ -55,13 +56,14 @@ def write(settings: Mapping[str, Any], folder: Callable[[], Path]) -> None:
         origin = entries.origin(loaded.card, entry, loaded.policy)
         about[name] = {"config": origin["config"], "seed": origin["seed"], "calls": loaded.calls}
         sizes[name] = loaded.player.observation_horizon, loaded.player.prediction_horizon
-        commands[name] = process(run, name, entry, env, *sizes[name])
+        commands[name] = process(run, name, entry, env, *sizes[name], settings["standby"])
         del loaded  # the plant needs no network
     out, rows = folder(), list[Row]()
     for name, strategy, ms in cells(chosen, settings["delays_ms"]):
         gc.collect()
         cell = {"controller": name, "strategy": strategy, "delay_ms": ms, "seconds": settings["seconds"]}
-        found = measured(env, strategies[strategy], commands[name], ledger, clocks[ms], sizes[name])
+        player = strategies[strategy], commands[name], settings["standby"]
+        found = measured(env, *player, ledger, clocks[ms], sizes[name])
         rows.append({**cell, **found, **about[name], "commit": commit()})
         made = made_here(rows, task=env.spec.task, cores=os.cpu_count())
         write_text(out / "wall.json", json.dumps(made, indent=1, allow_nan=False) + "\n")
@@ -86,10 +88,14 @@ def clock(settings: Mapping[str, Any], env: PositionEnv, delay_ms: float) -> Set
     )
 
 
-def process(run: Path, name: str, entry: Mapping[str, Any], env: PositionEnv, t: int, h: int) -> list[str]:
+def process(
+    run: Path, name: str, entry: Mapping[str, Any], env: PositionEnv, t: int, h: int, standby: bool
+) -> list[str]:
     """The command of a controller's process."""
     spec = env.spec
     told: Row = {"layout": {"t": t, "o": spec.observation_dim, "h": h, "a": spec.action_dim}}
+    if standby:
+        told["nice"] = STANDBY_NICE
     if (exported := entry.get("exported")) is not None:
         told["exported"] = str(run / exported)
     else:
@@ -101,6 +107,7 @@ def measured(
     env: PositionEnv,
     strategy: Strategy,
     command: list[str],
+    standby: bool,
     ledger: Ledger,
     settings: Settings,
     horizons: tuple[int, int],
@@ -109,14 +116,14 @@ def measured(
     t, h = horizons
     layout = Layout(t, env.spec.observation_dim, h, env.spec.action_dim)
     with tempfile.TemporaryFile() as log:
-        controller = Supervisor(command, layout, log)
+        controller = Supervisor(command, layout, log, standby=standby)
         try:
             controller.wait_ready(READY_S)
             plant = Plant(env, strategy, controller, ledger, settings, t, h)
             summary = plant.run().summary()
         finally:
             controller.close()
-    return {**summary, "load": os.getloadavg()[0]}
+    return {**summary, "standby": standby, "load": os.getloadavg()[0]}
 
 
 def said(row: Mapping[str, Any]) -> str:
