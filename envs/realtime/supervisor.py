@@ -22,9 +22,7 @@ from stillhand.envs.realtime.mailbox import HELLO, Layout
 from stillhand.envs.realtime.process import Process
 
 STUCK_S = 5.0  # without an answer for so long a controller is taken for dead
-LOOK_S = (
-    0.001  # how often a controller that has a standby is looked at: its end of file is slower than its end
-)
+LOOK_S = 0.001  # how often a controller with a standby is looked at: the end of its pipe comes late
 
 
 @dataclass(frozen=True)
@@ -161,10 +159,8 @@ class Supervisor:
         if seconds > 0:
             self._tend()
         running = [self._now, *([] if self._next is None else [self._next])]
-        longest_s = LOOK_S if self.covered else seconds
-        readable, _, _ = select.select(
-            [one.source for one in running], [], [], max(0.0, min(seconds, longest_s))
-        )
+        longest_s = max(0.0, min(seconds, LOOK_S) if self.covered else seconds)
+        readable, _, _ = select.select([one.source for one in running], [], [], longest_s)
         if self._next is not None and self._next.source in readable:
             self._hear_standby(self._next)
         if self._now.source not in readable:
