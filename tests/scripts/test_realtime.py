@@ -115,6 +115,7 @@ def test_a_controller_draws_on_within_an_episode_and_anew_if_steady() -> None:
         (("mode=real",), ("mode must be virtual or wall, got 'real'",)),
         (("control_hz=50",), ("control_hz=50.0 has no meaning with mode=virtual",)),
         (("standby=true",), ("standby=True has no meaning with mode=virtual",)),
+        (("live=true",), ("live=True has no meaning with mode=virtual",)),
         (("mode=wall", "drop=0.1"), ("drop=0.1 has no meaning with mode=wall",)),
         (("delays_ms=[]",), ("delays_ms must hold",)),
         (("delays_ms=[5,5]",), ("delays_ms must hold different numbers",)),
