@@ -170,6 +170,10 @@ class Avoiding(RodTask):
 
         yield lambda episodes: np.stack([picture(self._state[i]) for i in episodes])
 
+    def _lines_m(self) -> Float[Array, "l 2 3"]:
+        """The line that must be passed."""
+        return np.array([[[x, GOAL_Y_M, 0.0] for x in WORKSPACE_M[0]]])
+
     def contact(self) -> Bool[Array, " n"]:
         """Which episodes ended by touching an obstacle."""
         return self._contact.copy()

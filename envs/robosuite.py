@@ -25,6 +25,7 @@ from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.base import Shoot, Step
 from stillhand.envs.camera import own_view, studio, view_from
 from stillhand.envs.holding import still
+from stillhand.envs.realtime.scene import Shown
 from stillhand.envs.robosuite_tasks import MODES, observe, read_mode
 
 CONTROL_HZ = 20.0
@@ -158,6 +159,12 @@ class Robosuite:
                 return np.stack([picture for _ in episodes])
 
             yield shoot
+
+    def shown(self) -> Shown:
+        """The episode as it stands, see `stillhand.envs.realtime.scene.ShownEnv`; the tip is the hand."""
+        simulation, tip_m = self._simulator.sim, self._seen[-1][:3].astype(np.float64)
+        model, data = simulation.model._model, simulation.data._data
+        return Shown(model, data, tip_m, np.zeros((0, 2, 3)), [COLLISION_GEOMS])
 
     @property
     def state_dim(self) -> int:

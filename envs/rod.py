@@ -15,6 +15,7 @@ from mujoco import rollout as mujoco_rollout
 from stillhand.datasets.schema import Array, Spec
 from stillhand.envs.base import Step
 from stillhand.envs.holding import still
+from stillhand.envs.realtime.scene import Shown
 
 
 class RodTask(ABC):
@@ -39,7 +40,7 @@ class RodTask(ABC):
     ) -> None:
         self._spec, self._model, self._horizon, self._modes = spec, model, horizon, modes
         self._physics_steps = physics_steps
-        self._data = mujoco.MjData(model)
+        self._data, self._seen = mujoco.MjData(model), mujoco.MjData(model)
         self._physics = mujoco_rollout.Rollout(nthread=0)
         self._start(np.empty((0, 1 + model.nq + model.nv)))
 
@@ -96,6 +97,18 @@ class RodTask(ABC):
             self._steps[running] += 1
             self._advance(running, self._limited(action[running].astype(np.float64)), late)
         return Step(self._observation(), self._done(), self._success())
+
+    def shown(self) -> Shown:
+        """The first episode as it stands, see `stillhand.envs.realtime.scene.ShownEnv`."""
+        if len(self._state):
+            self._seen.qpos[:] = self._state[0, 1 : 1 + self._model.nq]
+        mujoco.mj_kinematics(self._model, self._seen)
+        top_m = np.array([0.0, 0.0, self._model.geom("rod").size[1]])
+        return Shown(self._model, self._seen, self._seen.geom("rod").xpos + top_m, self._lines_m())
+
+    def _lines_m(self) -> Float[Array, "l 2 3"]:
+        """Segments that a view shows beside the model."""
+        return np.zeros((0, 2, 3))
 
     @abstractmethod
     def _start_state(self, seed: int) -> Float[Array, " s"]:

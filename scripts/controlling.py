@@ -3,6 +3,8 @@
     python -P -m stillhand.scripts.controlling '{"layout": {...}, "exported": FOLDER}'
     python -P -m stillhand.scripts.controlling '{"layout": {...}, "torch": {"run", "name", "entry", "spec"}}'
 
+With "nice" beside, it loads at that priority, so that a plant that runs meanwhile keeps its clock, and then
+plans at the usual one.
 An exported policy needs numpy and onnxruntime, and no torch is imported. What anything prints goes to
 standard error: standard output belongs to the answers.
 """
@@ -11,7 +13,9 @@ import gc
 import json
 import os
 import sys
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +32,25 @@ def main() -> None:
     told = json.loads(sys.argv[1])
     sink = os.dup(1)
     os.dup2(2, 1)
-    answering = exported(Path(told["exported"])) if "exported" in told else in_torch(told["torch"])
+    answering = loaded(told)
     gc.freeze()  # what is loaded by now stays: collections need not look at it
     serve(0, sink, Layout(**told["layout"]), answering)
+
+
+def loaded(told: Mapping[str, Any]) -> Answering:
+    """What plans, loaded by a thread of its own.
+
+    A process that lowered its priority could not raise it again without privileges; threads have priorities
+    of their own, and this one ends.
+    """
+
+    def load() -> Answering:
+        if "nice" in told and sys.platform == "linux":  # elsewhere the whole process would stay slow
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), told["nice"])
+        return exported(Path(told["exported"])) if "exported" in told else in_torch(told["torch"])
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(load).result()
 
 
 class Draws:

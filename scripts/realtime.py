@@ -44,6 +44,9 @@ class RealtimeConfig:
         control_hz: Wall only: ticks per second; null takes the task's. Simulated time is as much faster.
         patience_ms: Wall only: how long a tick waits for its own plan before it executes an older one.
         kill_every_s: Wall only: the controller is killed every so often; null leaves it alone.
+        standby: Wall only: a second, loaded controller waits to take over when the first one dies.
+        live: Wall only: show the run in the browser, at http://127.0.0.1:PORT.
+        port: Of the live view.
     """
 
     task: Any = MISSING
@@ -67,6 +70,9 @@ class RealtimeConfig:
     control_hz: float | None = None
     patience_ms: float = 0.0
     kill_every_s: float | None = None
+    standby: bool = False
+    live: bool = False
+    port: int = 8080
 
 
 ConfigStore.instance().store(name="realtime_schema", node=RealtimeConfig)
@@ -92,7 +98,13 @@ def main(config: DictConfig) -> None:
 def _own(settings: Mapping[str, Any]) -> None:
     """Refuse settings of the other mode."""
     foreign: dict[str, dict[str, Any]] = {
-        "virtual": {"control_hz": None, "patience_ms": 0.0, "kill_every_s": None},
+        "virtual": {
+            "control_hz": None,
+            "patience_ms": 0.0,
+            "kill_every_s": None,
+            "standby": False,
+            "live": False,
+        },
         "wall": {"jitter_ms": 0.0, "drop": 0.0},
     }
     for name, default in foreign[settings["mode"]].items():

@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,20 @@ from stillhand.core.checkpoint import write_text
 from stillhand.datasets.schema import spec_to_json
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.ledger import Ledger
+from stillhand.envs.realtime.live import Watch
 from stillhand.envs.realtime.mailbox import Layout
 from stillhand.envs.realtime.plant import Plant, Settings
 from stillhand.envs.realtime.strategies import Strategy
 from stillhand.envs.realtime.supervisor import Supervisor
 from stillhand.report.realtime import wall_markdown
-from stillhand.scripts import entries
+from stillhand.scripts import entries, live
 from stillhand.scripts.late import built, cells, check_all, planned
 from stillhand.scripts.published import made_here
 from stillhand.scripts.stage import commit
 from stillhand.scripts.tasks import simulator
 
 READY_S = 120.0  # on a busy machine torch alone takes half a minute to load
+STANDBY_NICE = 10  # of a controller that is loaded beside one that plans
 Row = dict[str, Any]
 
 
@@ -55,13 +58,16 @@ def write(settings: Mapping[str, Any], folder: Callable[[], Path]) -> None:
         origin = entries.origin(loaded.card, entry, loaded.policy)
         about[name] = {"config": origin["config"], "seed": origin["seed"], "calls": loaded.calls}
         sizes[name] = loaded.player.observation_horizon, loaded.player.prediction_horizon
-        commands[name] = process(run, name, entry, env, *sizes[name])
+        commands[name] = process(run, name, entry, env, *sizes[name], settings["standby"])
         del loaded  # the plant needs no network
+    show = live.checked(env, settings["port"]) if settings["live"] else None
     out, rows = folder(), list[Row]()
     for name, strategy, ms in cells(chosen, settings["delays_ms"]):
         gc.collect()
         cell = {"controller": name, "strategy": strategy, "delay_ms": ms, "seconds": settings["seconds"]}
-        found = measured(env, strategies[strategy], commands[name], ledger, clocks[ms], sizes[name])
+        player = strategies[strategy], commands[name], settings["standby"]
+        with nullcontext() if show is None else show(sizes[name][1]) as watch:
+            found = measured(env, *player, ledger, clocks[ms], sizes[name], watch)
         rows.append({**cell, **found, **about[name], "commit": commit()})
         made = made_here(rows, task=env.spec.task, cores=os.cpu_count())
         write_text(out / "wall.json", json.dumps(made, indent=1, allow_nan=False) + "\n")
@@ -86,10 +92,14 @@ def clock(settings: Mapping[str, Any], env: PositionEnv, delay_ms: float) -> Set
     )
 
 
-def process(run: Path, name: str, entry: Mapping[str, Any], env: PositionEnv, t: int, h: int) -> list[str]:
+def process(
+    run: Path, name: str, entry: Mapping[str, Any], env: PositionEnv, t: int, h: int, standby: bool
+) -> list[str]:
     """The command of a controller's process."""
     spec = env.spec
     told: Row = {"layout": {"t": t, "o": spec.observation_dim, "h": h, "a": spec.action_dim}}
+    if standby:
+        told["nice"] = STANDBY_NICE
     if (exported := entry.get("exported")) is not None:
         told["exported"] = str(run / exported)
     else:
@@ -101,22 +111,24 @@ def measured(
     env: PositionEnv,
     strategy: Strategy,
     command: list[str],
+    standby: bool,
     ledger: Ledger,
     settings: Settings,
     horizons: tuple[int, int],
+    watch: Watch | None = None,
 ) -> Row:
     """What one run says."""
     t, h = horizons
     layout = Layout(t, env.spec.observation_dim, h, env.spec.action_dim)
     with tempfile.TemporaryFile() as log:
-        controller = Supervisor(command, layout, log)
+        controller = Supervisor(command, layout, log, standby=standby)
         try:
             controller.wait_ready(READY_S)
-            plant = Plant(env, strategy, controller, ledger, settings, t, h)
+            plant = Plant(env, strategy, controller, ledger, settings, t, h, watch)
             summary = plant.run().summary()
         finally:
             controller.close()
-    return {**summary, "load": os.getloadavg()[0]}
+    return {**summary, "standby": standby, "live": watch is not None, "load": os.getloadavg()[0]}
 
 
 def said(row: Mapping[str, Any]) -> str:

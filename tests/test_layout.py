@@ -39,6 +39,7 @@ TESTED_ELSEWHERE = {
     "scripts/film.py": "tests/scripts/test_filming.py",
     "scripts/late.py": "tests/scripts/test_realtime.py",
     "scripts/wallclock.py": "tests/scripts/test_realtime.py",
+    "scripts/live.py": "tests/scripts/test_viewing.py",
     "scripts/controlling.py": "tests/scripts/test_realtime.py",
     "scripts/evaluation.py": "tests/scripts/test_pipeline.py",
     "scripts/latency.py": "tests/scripts/test_pipeline.py",

@@ -100,16 +100,20 @@ class Measures:
         before = [t for t in self.killed_s if t <= restart.noticed_s]
         down_s = None if restart.ready_s is None else restart.ready_s - restart.noticed_s
         first, period_ms = restart.first_ms, 1000 / self._control_hz
-        ends = (restart.noticed_s, math.inf if restart.ready_s is None else restart.ready_s)
+        died_s = before[-1] if before else restart.noticed_s
+        end_s = math.inf if restart.answered_s is None else restart.answered_s
         due_s = self.start_s + np.arange(len(held)) / self._control_hz
-        down = (due_s >= ends[0]) & (due_s < ends[1])
+        # the step in which it died may have been due before
+        down = (due_s > died_s - 1 / self._control_hz) & (due_s < end_s)
         return {
-            "noticed_ms": 1000 * (restart.noticed_s - before[-1]) if before else None,
+            "noticed_ms": 1000 * (restart.noticed_s - died_s) if before else None,
             "down_s": down_s,
             "down_steps": int(down.sum()),
             "held_steps": int((down & held).sum()),
             "first_ms": first,
             "first_within_a_period": None if first is None else first <= period_ms,
+            "resumed_ms": None if restart.answered_s is None else 1000 * (end_s - died_s),
+            "uncovered_s": None if restart.covered_s is None else restart.covered_s - restart.noticed_s,
         }
 
     def _memory_said(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ of its last chunk, then holds. A tick that comes late is made up for: the clock 
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -23,6 +23,7 @@ from stillhand.envs.base import PositionEnv, Step
 from stillhand.envs.holding import hold_of
 from stillhand.envs.ledger import Ledger
 from stillhand.envs.planning import pushed
+from stillhand.envs.realtime.live import Moment
 from stillhand.envs.realtime.mailbox import memory_bytes
 from stillhand.envs.realtime.measures import Measures, Outcome
 from stillhand.envs.realtime.strategies import REMEMBERED, Arrived, Command, Strategy
@@ -112,6 +113,7 @@ class Plant:
         ledger: Its rows are played in turn, from the start again when all are.
         settings: Of the run.
         observation_horizon, prediction_horizon: Of the policy.
+        watch: Is told every control step that was executed.
 
     Raises:
         ValueError: If the task has cameras, or does not say how it holds.
@@ -126,6 +128,7 @@ class Plant:
         settings: Settings,
         observation_horizon: int,
         prediction_horizon: int,
+        watch: Callable[[Moment], None] | None = None,
     ) -> None:
         if env.spec.cameras:
             names = [camera.name for camera in env.spec.cameras]
@@ -135,6 +138,7 @@ class Plant:
         self._t, self._h = observation_horizon, prediction_horizon
         self._period_s = 1 / settings.control_hz
         self._asked = self._played = 0
+        self._watch, self._latency_ms = watch, math.nan
         self.measures = Measures(settings.ticks, settings.control_hz, env.spec.control_hz)
 
     def run(self) -> Measures:
@@ -185,6 +189,7 @@ class Plant:
         jitter_ms = 1000 * (taken_ns / 1e9 - due_s)
         self.measures.ticked(jitter_ms, age_ms, steps_old, 1000 * (time.monotonic() - due_s))
         now.last, now.observation, now.step = action, step.observation, now.step + 1
+        self._show(command is None)
         if step.done[0]:
             self.measures.outcomes.append(Outcome(now.start, bool(step.success[0]), now.step))
             self._played += 1
@@ -212,6 +217,7 @@ class Plant:
         if answer is None:
             return
         self.measures.planned(answer.latency_ms)
+        self._latency_ms = answer.latency_ms
         if now.asked is None or now.asked[0] != answer.number:
             return
         if not np.isfinite(answer.actions).all():
@@ -235,6 +241,16 @@ class Plant:
             self._take(self._controller.poll(left), now.step)
             command = self._strategy.command(now.step, now.chunks)
         return command
+
+    def _show(self, held: bool) -> None:
+        """Tell who watches what was executed, and what the newest chunk says from here on."""
+        if self._watch is None:
+            return
+        now = self._episode
+        plan = np.zeros((0, self._env.spec.action_dim), np.float32)
+        if now.chunks:
+            plan = now.chunks[-1].actions[now.step - now.chunks[-1].begun :]
+        self._watch(Moment(now.step, self._played, held, self._latency_ms, plan))
 
     def _late(self, behind_s: float) -> int:
         """Physics steps of this period that are over when the command comes."""

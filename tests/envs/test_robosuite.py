@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from stillhand.envs.base import PositionEnv
-from stillhand.envs.robosuite import Robosuite
+from stillhand.envs.realtime.scene import Scene, poses
+from stillhand.envs.robosuite import COLLISION_GEOMS, Robosuite
 from stillhand.envs.robosuite_tasks import MODES, OBJECTS, columns, rotation
 
 sim = pytest.mark.sim
@@ -178,3 +179,19 @@ def test_says_how_to_install_robosuite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "robosuite", None)
     with pytest.raises(ValueError, match=r"not installed; pip install 'stillhand\[robosuite\]'"):
         Robosuite("Lift")
+
+
+@sim
+@needs
+def test_what_is_shown_is_the_hand_and_the_bodies_of_this_moment(lift: Robosuite) -> None:
+    """An episode that is looked at is the same; collision bodies are left out, a reset keeps the others."""
+    first = play(lift, 5, steps=4)
+    scene = Scene.of(lift.shown())
+    tip_m, group = lift.shown().tip_m, lift.shown().model.geom_group
+    assert tip_m.tolist() == first[-1, :3].tolist()
+    assert len(scene.geoms) > 20 and (group[scene.geoms] != COLLISION_GEOMS).all()
+    before = poses(lift.shown().data, scene.geoms)
+    np.testing.assert_array_equal(play(lift, 5, steps=4), first)
+    shown = lift.shown()
+    assert Scene.of(shown).geoms.tolist() == scene.geoms.tolist()
+    np.testing.assert_array_equal(poses(shown.data, scene.geoms), before)

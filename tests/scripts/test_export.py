@@ -20,6 +20,7 @@ from stillhand.envs.receding import RecedingHorizon
 from stillhand.envs.results import read_results
 from stillhand.envs.rollout import rollout
 from stillhand.policies import checkpoint
+from stillhand.policies.exported import ExportedPolicy
 from stillhand.policies.runtime import folder as folders
 from stillhand.policies.runtime.controller import Controller
 from stillhand.scripts import evaluation
@@ -159,7 +160,10 @@ def test_rollouts_need_no_torch(exported: Path, trained: Path, tmp_path: Path) -
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    for a, b in zip(own, read_results(tmp_path / "played"), strict=True):
+    played = read_results(tmp_path / "played")
+    here = rollout(Avoiding(), ExportedPolicy(exported / "vdd"), ledger, 2, batch_rows=4)
+    assert all((a.path == b.path).all() and a.mode == b.mode for a, b in zip(here, played, strict=True))
+    for a, b in zip(own, played, strict=True):
         assert (a.policy_seed, a.success, a.mode, a.steps) == (b.policy_seed, b.success, b.mode, b.steps)
         assert a.experts == b.experts
         np.testing.assert_allclose(a.path, b.path, atol=1e-4)

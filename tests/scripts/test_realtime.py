@@ -1,6 +1,7 @@
 """The stage: late plans in virtual time, a run on the wall clock, and every refusal."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stillhand.envs.realtime.mailbox import Layout
+from stillhand.envs.realtime.mailbox import Answering, Layout
 from stillhand.envs.results import read_results
+from stillhand.scripts import controlling
 from stillhand.scripts.controlling import Draws
 
 SHORT = ("starts=2", "rollouts=1")
@@ -60,6 +62,7 @@ def test_a_run_on_the_wall_clock(exported: Path, tmp_path: Path) -> None:
     words = [
         "mode=wall", f"run={exported}", f"out={tmp_path / 'out'}", "seconds=1", "delays_ms=[0]",
         "only=[quick]", f"+controllers.quick={entry}", "+plays.quick=[latest]", *SHORT,
+        "standby=true", "kill_every_s=0.6",
     ]  # fmt: skip
     command = [sys.executable, "-P", "-m", "stillhand.scripts.main", "realtime", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
@@ -67,7 +70,8 @@ def test_a_run_on_the_wall_clock(exported: Path, tmp_path: Path) -> None:
     (row,) = json.loads((tmp_path / "out" / "wall.json").read_text())["rows"]
     assert (row["steps"], row["controller"], row["strategy"]) == (29, "quick", "latest")
     assert row["plans"] > 0 and row["latency_ms"]["p50"] > 0 and row["missed"] < 29
-    assert row["restarts"] == [] and row["calls"] == 1
+    (restart,) = row["restarts"]
+    assert row["standby"] and restart["down_s"] < 0.1 and row["calls"] == 1
 
 
 def test_the_controller_of_an_exported_policy_loads_no_torch(exported: Path) -> None:
@@ -76,6 +80,24 @@ def test_the_controller_of_an_exported_policy_loads_no_torch(exported: Path) -> 
         f"exported(Path({str(exported / 'graph')!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-P", "-c", code], timeout=300).returncode == 0
+
+
+def test_a_standby_loads_at_low_priority_and_plans_at_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[int]()
+
+    def load(folder: Path) -> Answering:
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+        return lambda request: np.zeros((1, 1), np.float32)
+
+    monkeypatch.setattr(controlling, "exported", load)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    controlling.loaded({"exported": "somewhere"})
+    controlling.loaded({"exported": "somewhere", "nice": 19})
+    assert seen == [own, 19 if sys.platform == "linux" else own]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="nowhere"):
+        controlling.loaded({"exported": "nowhere"})
 
 
 def test_a_controller_draws_on_within_an_episode_and_anew_if_steady() -> None:
@@ -92,6 +114,8 @@ def test_a_controller_draws_on_within_an_episode_and_anew_if_steady() -> None:
     [
         (("mode=real",), ("mode must be virtual or wall, got 'real'",)),
         (("control_hz=50",), ("control_hz=50.0 has no meaning with mode=virtual",)),
+        (("standby=true",), ("standby=True has no meaning with mode=virtual",)),
+        (("live=true",), ("live=True has no meaning with mode=virtual",)),
         (("mode=wall", "drop=0.1"), ("drop=0.1 has no meaning with mode=wall",)),
         (("delays_ms=[]",), ("delays_ms must hold",)),
         (("delays_ms=[5,5]",), ("delays_ms must hold different numbers",)),

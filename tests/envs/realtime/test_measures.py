@@ -49,11 +49,12 @@ def test_a_restart_says_when_it_was_noticed_how_long_it_took_and_what_was_held()
     for tick in range(10):
         run.ticked(0.0, None if tick in (4, 5) else 1.0, 0, 0.0)
     run.killed_s = [100.21]
-    run.restarts = [Restart(noticed_s=100.25, ready_s=100.65, first_ms=99.0)]
+    run.restarts = [Restart(100.25, ready_s=100.65, first_ms=99.0, answered_s=100.72, covered_s=101.25)]
     (restart,) = run.summary()["restarts"]
     assert restart["noticed_ms"] == pytest.approx(40)
-    assert (restart["down_s"], restart["down_steps"]) == (pytest.approx(0.4), 4)  # ticks 3 to 6
+    assert (restart["down_s"], restart["down_steps"]) == (pytest.approx(0.4), 6)  # ticks 2 to 7
     assert restart["held_steps"] == 2 and restart["first_within_a_period"] is True
+    assert (restart["resumed_ms"], restart["uncovered_s"]) == (pytest.approx(510), pytest.approx(1.0))
 
 
 def test_a_run_without_anything_says_so() -> None:

@@ -20,9 +20,9 @@ from stillhand.envs.realtime.supervisor import Supervisor
 LEDGER = Ledger.grouped(starts=2, rollouts=1, seed=0)
 
 
-def played(command: list[str], strategy: Strategy, settings: Settings) -> dict[str, Any]:
+def played(command: list[str], strategy: Strategy, settings: Settings, **more: Any) -> dict[str, Any]:
     with tempfile.TemporaryFile() as log:
-        supervisor = Supervisor(command, Layout(2, 4, 8, 2), log)
+        supervisor = Supervisor(command, Layout(2, 4, 8, 2), log, **more)
         try:
             supervisor.wait_ready(60.0)
             return Plant(Avoiding(), strategy, supervisor, LEDGER, settings, 2, 8).run().summary()
@@ -59,6 +59,17 @@ def test_a_killed_controller_costs_held_steps_and_then_answers(controller: Calla
     assert restart["held_steps"] > 0
     assert restart["first_ms"] is not None and restart["noticed_ms"] >= 0
     assert found["memory"]["growth_mb_per_hour"]["controller"] is None
+
+
+def test_a_standby_plans_on_where_a_restart_holds(controller: Callable[..., list[str]]) -> None:
+    """To load takes half a second and more, a chunk lasts eight steps of 20 ms."""
+    slow = controller(before="time.sleep(0.5)")
+    settings = Settings(50.0, 2.0, kill_at_s=[0.5])
+    (alone,), (covered,) = (
+        played(slow, Asynchronous(1), settings, standby=standby)["restarts"] for standby in (False, True)
+    )
+    assert alone["held_steps"] >= 15 and alone["uncovered_s"] is None
+    assert covered["down_s"] < 0.1 and covered["held_steps"] <= 5 and covered["resumed_ms"] > 0
 
 
 @pytest.mark.parametrize(
