@@ -78,8 +78,8 @@ def write_results(folder: Path, results: Sequence[EpisodeResult]) -> None:
     paths = np.full(shape, np.nan, dtype=np.float32)
     for padded, result in zip(paths, results, strict=True):
         padded[: len(result.path)] = result.path
-    _replace(folder / EPISODES_FILE, lambda file: file.write(lines.encode()))
-    _replace(folder / PATHS_FILE, lambda file: np.savez_compressed(file, path=paths))
+    replaced(folder / EPISODES_FILE, lambda file: file.write(lines.encode()))
+    replaced(folder / PATHS_FILE, lambda file: np.savez_compressed(file, path=paths))
 
 
 def read_results(folder: Path) -> list[EpisodeResult]:
@@ -111,7 +111,8 @@ def _row(result: EpisodeResult) -> dict[str, Any]:
     return {name: value for name, value in asdict(result).items() if name != "path"}
 
 
-def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def replaced(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file beside its place and move it there."""
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "wb") as file:
         write(file)

@@ -6,6 +6,7 @@ RUN has rollouts/ or generated/; PICTURES has generated/, and may be the run's o
 from dataclasses import dataclass
 from pathlib import Path
 
+from stillhand.report.clock import Clock, read_clock
 from stillhand.report.films import Films, read_films
 from stillhand.report.generated import FOLDER, Generated, load_generated
 from stillhand.report.results import Run, load_run
@@ -13,11 +14,12 @@ from stillhand.report.results import Run, load_run
 
 @dataclass(frozen=True)
 class Contents:
-    """One of the first two may be None, never both."""
+    """One of the first two may be None, never both; what is against the clock stands beside rollouts."""
 
     run: Run | None
     generated: Generated | None
     films: Films
+    clock: Clock | None = None
 
 
 def rolled_out(folder: Path) -> bool:
@@ -39,4 +41,6 @@ def load_contents(folder: Path, reference: str, pictures: Path | None = None) ->
     run = load_run(folder, reference) if rolled_out(folder) else None
     wanted = pictures is not None or (folder / FOLDER).is_dir()
     generated = load_generated(pictures or folder) if wanted else None
-    return Contents(run, generated, Films() if run is None else read_films(folder, run))
+    if run is None:
+        return Contents(None, generated, Films())
+    return Contents(run, generated, read_films(folder, run), read_clock(folder))

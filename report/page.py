@@ -27,6 +27,7 @@ from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.schema import Array
 from stillhand.report import figures
 from stillhand.report.arena import arena_of
+from stillhand.report.clock import clock_part
 from stillhand.report.contents import Contents, load_contents
 from stillhand.report.definitions import COLUMNS, DEFINITIONS, GOAL, SCORE
 from stillhand.report.films import Films
@@ -146,12 +147,17 @@ def render(
     run, generated = contents.run, contents.generated
     shown = contents.films if video else None
     rollouts = None if run is None else rollout_part(run, summary, demonstrations, student, shown)
+    clock = None
+    if contents.clock is not None and run is not None and demonstrations is not None:
+        task = run.controllers[0].card.task
+        clock = clock_part(contents.clock, drawing(run, demonstrations), task, video)
     images = None if generated is None else image_part(generated, summary["images"])
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template("page.html").render(
         rollouts=rollouts,
         images=images,
+        clock=clock,
         parts=[part for part in (rollouts, images) if part is not None],
         summary=summary,
         versions=_versions(),

@@ -51,7 +51,7 @@ def summarize(folder: Path, reference: str = REFERENCE, pictures: Path | None = 
 
 def summarize_contents(contents: Contents) -> dict[str, Any]:
     """The content of report.json for results already read; without rollouts, their keys are null or empty."""
-    run, generated = contents.run, contents.generated
+    run, generated, clock = contents.run, contents.generated, contents.clock
     if run is None:
         assert generated is not None  # `Contents` says so
         common = _without_rollouts(generated)
@@ -62,6 +62,7 @@ def summarize_contents(contents: Contents) -> dict[str, Any]:
     return {
         **common,
         "images": images,
+        "realtime": None if clock is None else {"wall": clock.wall, "virtual": clock.late},
         "domains": domains(task, common["controllers"], common["reference"], images),
     }
 

@@ -52,12 +52,13 @@ class Cast:
     colours: Sequence[Colour]
 
 
-def compare(casts: Sequence[Cast], step_s: float) -> Video:
+def compare(casts: Sequence[Cast], step_s: float, colours: str = "colours are modes") -> Video:
     """Render the same few episodes of every controller, one beside the other, in real time.
 
     Args:
         casts: Controllers that played the same ledger.
         step_s: Control period, seconds.
+        colours: What they say, in words.
 
     Raises:
         RuntimeError: When this machine cannot render, or the clip grows too large.
@@ -70,7 +71,7 @@ def compare(casts: Sequence[Cast], step_s: float) -> Video:
     titles = [cast.title for cast in casts]
     alt = (
         f"{' beside '.join(titles)}: {len(shown)} rollouts each, the same episodes of the ledger, "
-        "in real time; colours are modes, grey did not succeed."
+        f"in real time; {colours}, grey did not succeed."
     )
     return side_by_side(halves, titles, 1 / (EVERY * step_s), alt)
 

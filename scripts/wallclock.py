@@ -23,6 +23,7 @@ from stillhand.envs.ledger import Ledger
 from stillhand.envs.realtime.live import Watch
 from stillhand.envs.realtime.mailbox import Layout
 from stillhand.envs.realtime.plant import Plant, Settings
+from stillhand.envs.realtime.recording import Recorder, both
 from stillhand.envs.realtime.strategies import Strategy
 from stillhand.envs.realtime.supervisor import Supervisor
 from stillhand.report.realtime import wall_markdown
@@ -67,7 +68,7 @@ def write(settings: Mapping[str, Any], folder: Callable[[], Path]) -> None:
         cell = {"controller": name, "strategy": strategy, "delay_ms": ms, "seconds": settings["seconds"]}
         player = strategies[strategy], commands[name], settings["standby"]
         with nullcontext() if show is None else show(sizes[name][1]) as watch:
-            found = measured(env, *player, ledger, clocks[ms], sizes[name], watch)
+            found = measured(env, *player, ledger, clocks[ms], sizes[name], watch, out / recorded(cell))
         rows.append({**cell, **found, **about[name], "commit": commit()})
         made = made_here(rows, task=env.spec.task, cores=os.cpu_count())
         write_text(out / "wall.json", json.dumps(made, indent=1, allow_nan=False) + "\n")
@@ -115,20 +116,31 @@ def measured(
     ledger: Ledger,
     settings: Settings,
     horizons: tuple[int, int],
-    watch: Watch | None = None,
+    watch: Watch | None,
+    path: Path,
 ) -> Row:
-    """What one run says."""
+    """What one run says; where the task observes a position, its first episodes are recorded at `path`."""
     t, h = horizons
+    recorder = None if env.position_columns is None else Recorder(env, settings.ticks)
     layout = Layout(t, env.spec.observation_dim, h, env.spec.action_dim)
     with tempfile.TemporaryFile() as log:
         controller = Supervisor(command, layout, log, standby=standby)
         try:
             controller.wait_ready(READY_S)
-            plant = Plant(env, strategy, controller, ledger, settings, t, h, watch)
-            summary = plant.run().summary()
+            plant = Plant(env, strategy, controller, ledger, settings, t, h, both(watch, recorder))
+            measures = plant.run()
         finally:
             controller.close()
+    summary = measures.summary()
+    if recorder is not None:
+        path.parent.mkdir(exist_ok=True)
+        summary["recorded"] = recorder.save(path, [outcome.success for outcome in measures.outcomes])
     return {**summary, "standby": standby, "live": watch is not None, "load": os.getloadavg()[0]}
+
+
+def recorded(row: Mapping[str, Any]) -> Path:
+    """Where a run is recorded, within the folder of the results."""
+    return Path("wall") / f"{row['controller']}-{row['strategy']}-{row['delay_ms']:g}ms.npz"
 
 
 def said(row: Mapping[str, Any]) -> str:

@@ -82,6 +82,7 @@ class Moment:
         held: Whether nothing was there to be executed.
         latency_ms: Of the last plan; NaN before the first.
         plan: What the newest chunk says of the steps to come.
+        observation: Behind it.
     """
 
     step: int
@@ -89,6 +90,7 @@ class Moment:
     held: bool
     latency_ms: float
     plan: Float[Array, "m a"]
+    observation: Float[Array, " o"]
 
 
 class Watch:

@@ -250,7 +250,7 @@ class Plant:
         plan = np.zeros((0, self._env.spec.action_dim), np.float32)
         if now.chunks:
             plan = now.chunks[-1].actions[now.step - now.chunks[-1].begun :]
-        self._watch(Moment(now.step, self._played, held, self._latency_ms, plan))
+        self._watch(Moment(now.step, self._played, held, self._latency_ms, plan, now.observation[0]))
 
     def _late(self, behind_s: float) -> int:
         """Physics steps of this period that are over when the command comes."""

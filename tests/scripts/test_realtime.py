@@ -70,6 +70,7 @@ def test_a_run_on_the_wall_clock(exported: Path, tmp_path: Path) -> None:
     (row,) = json.loads((tmp_path / "out" / "wall.json").read_text())["rows"]
     assert (row["steps"], row["controller"], row["strategy"]) == (29, "quick", "latest")
     assert row["plans"] > 0 and row["latency_ms"]["p50"] > 0 and row["missed"] < 29
+    assert np.load(tmp_path / "out" / "wall" / "quick-latest-0ms.npz")["position"].shape[1] == 2
     (restart,) = row["restarts"]
     assert row["standby"] and restart["down_s"] < 0.1 and row["calls"] == 1
 

@@ -65,7 +65,7 @@ def test_the_page_is_served_while_the_run_lasts() -> None:
     env.reset([0])
     with live.checked(env, port)(4) as watch:
         for step in range(5):
-            watch(Moment(step, 0, False, 1.0, np.zeros((2, 2), np.float32)))
+            watch(Moment(step, 0, False, 1.0, np.zeros((2, 2), np.float32), np.zeros(4, np.float32)))
             time.sleep(0.05)
         page = urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=30).read()
         assert b"<html" in page.lower()

@@ -49,10 +49,10 @@ def test_frames_say_where_all_is_and_where_the_plan_leads(pair: Pair) -> None:
     env.reset([1])
     watch = Watch(env, Lossy(pair[0]), h=4)
     plan = np.array([[0.001, 0.0], [0.001, 0.002]], np.float32)
-    watch(Moment(7, 3, True, 2.5, plan))
-    watch(Moment(8, 3, True, 2.5, plan))  # too soon to be shown, but counted
+    watch(Moment(7, 3, True, 2.5, plan, NOTHING[:, 0]))
+    watch(Moment(8, 3, True, 2.5, plan, NOTHING[:, 0]))  # too soon to be shown, but counted
     time.sleep(0.05)
-    watch(Moment(9, 3, False, np.nan, NOTHING))
+    watch(Moment(9, 3, False, np.nan, NOTHING, NOTHING[:, 0]))
     first, last = arrived(pair[1], FRAME)
     assert [int(first[name]) for name in ("step", "episode", "held", "held_steps")] == [7, 3, 1, 1]
     assert first["latency_ms"] == 2.5 and np.isnan(last["latency_ms"])
