@@ -4,7 +4,9 @@ The error is the largest absolute difference of an action: in physical units, an
 an action (the normalizer's), so that metres and pixels have one tolerance. A mixture picks its expert by
 comparing numbers; where rounding turns a pick over, the chunk is another one, not a wrong one, and such
 rows are counted apart. A sampler amplifies the rounding of its calls, so a diffusion policy is judged call
-by call, along the way that torch takes; where the two plans end stands beside it.
+by call, along the way that torch takes; where the two plans end stands beside it. Judged is the difference
+over the size of what torch says, or over one standard deviation where that is more: numbers of ten
+deviations are rounded ten times as far.
 """
 
 from typing import Any
@@ -55,16 +57,16 @@ def compare(
     Returns:
         `inputs`; `max_abs`, physical, `max_abs_in_std` and `mean_abs_in_std`, of whole plans, over rows of
         the same expert; `other_expert`, rows where the experts differ; `call_in_std`, the largest of one
-        call.
+        call, and `call_relative`, which is judged.
     """
     rng = np.random.default_rng([seed, 1])
-    errors, other, call = [], 0, 0.0
+    errors, other, call, relative = [], 0, 0.0, 0.0
     for first in range(0, len(windows) - planner.rows + 1, planner.rows):
         noise = np.stack([policy.draw(rng) for _ in range(planner.rows)])
-        error, same, in_call = _difference(policy, planner, windows[first : first + planner.rows], noise)
+        error, same, found = _difference(policy, planner, windows[first : first + planner.rows], noise)
         errors.append(error[same])
         other += int((~same).sum())
-        call = max(call, in_call)
+        call, relative = max(call, found[0]), max(relative, found[1])
     error = np.concatenate(errors)
     in_std = error / policy.border.actions.scale.numpy()
     worst = float(in_std.max(initial=0))
@@ -74,15 +76,16 @@ def compare(
         "max_abs_in_std": worst,
         "mean_abs_in_std": float(in_std.mean()) if in_std.size else 0.0,
         "other_expert": other,
-        "call_in_std": call if isinstance(policy, DiffusionPolicy) else worst,
+        "call_in_std": call,
+        "call_relative": relative,
     }
 
 
 @torch.inference_mode()
 def _difference(
     policy: ChunkPolicy, planner: Planner, windows: Array, noise: Array
-) -> tuple[Array, Array, float]:
-    """Of one block: absolute differences, whether the experts agree, the largest difference of one call."""
+) -> tuple[Array, Array, tuple[float, float]]:
+    """Of one block: absolute differences, whether the experts agree, and the largest of one call, twice."""
     planner.observation[...] = windows
     if planner.noise is not None:
         planner.noise[...] = noise
@@ -93,18 +96,27 @@ def _difference(
     if "expert" in planner.info:
         same = info["expert"].numpy() == planner.info["expert"]
     error = np.abs(actions.numpy() - planner.actions)
-    in_call = _in_calls(policy, planner, told, drawn) if isinstance(policy, DiffusionPolicy) else 0.0
-    return error, same, in_call
+    if isinstance(policy, DiffusionPolicy):
+        return error, same, _in_calls(policy, planner, told, drawn)
+    scale, own = policy.border.actions.scale.numpy(), policy.border.normalized(actions).numpy()
+    return error, same, _largest((error / scale)[same], own[same])
 
 
-def _in_calls(policy: DiffusionPolicy, planner: Planner, told: Tensor, noise: Tensor) -> float:
-    """The largest difference of a denoiser's answer along torch's own way, in normalized units."""
-    worst = 0.0
+def _largest(error: Array, own: Array) -> tuple[float, float]:
+    """As it is, and over the size of `own` where that is beyond 1."""
+    return float(error.max(initial=0)), float((error / np.maximum(1, np.abs(own))).max(initial=0))
+
+
+def _in_calls(policy: DiffusionPolicy, planner: Planner, told: Tensor, noise: Tensor) -> tuple[float, float]:
+    """The largest differences of a denoiser's answer along torch's own way, in normalized units."""
+    worst = 0.0, 0.0
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         nonlocal worst
         own: Tensor = policy.denoiser(x, sigma, told)
-        worst = max(worst, float(np.abs(own.numpy() - planner.denoise(x.numpy(), float(sigma[0]))).max()))
+        error = np.abs(own.numpy() - planner.denoise(x.numpy(), float(sigma[0])))
+        found = _largest(error, own.numpy())
+        worst = max(worst[0], found[0]), max(worst[1], found[1])
         return own
 
     policy.sampling(denoise, noise)

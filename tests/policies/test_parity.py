@@ -58,7 +58,7 @@ def test_nothing_wrong_is_zero(toy: Any) -> None:
     found = compared(toy, toy.student(), shift=0.0)
     assert found == {
         "inputs": 20, "max_abs": 0.0, "max_abs_in_std": 0.0, "mean_abs_in_std": 0.0, "other_expert": 0,
-        "call_in_std": 0.0,
+        "call_in_std": 0.0, "call_relative": 0.0,
     }  # fmt: skip
 
 
@@ -69,7 +69,14 @@ def test_a_shift_is_found_in_both_units(toy: Any) -> None:
     assert found["max_abs"] == pytest.approx(0.25, rel=1e-5)
     assert found["max_abs_in_std"] == pytest.approx(0.25 / scale.min(), rel=1e-4)
     assert found["mean_abs_in_std"] == pytest.approx((0.25 / scale).mean(), rel=1e-4)
-    assert found["call_in_std"] == found["max_abs_in_std"]
+    assert found["call_in_std"] == pytest.approx(found["max_abs_in_std"], rel=1e-6)
+    assert 0 < found["call_relative"] <= found["call_in_std"]
+
+
+def test_large_numbers_are_judged_by_their_size() -> None:
+    error, own = np.array([1e-5, 2e-5, 0.5e-5], np.float32), np.array([0.5, -10.0, 1.0], np.float32)
+    assert parity._largest(error, own) == pytest.approx((2e-5, 1e-5))
+    assert parity._largest(error[:0], own[:0]) == (0.0, 0.0)
 
 
 def test_rows_of_another_expert_are_counted_apart(toy: Any) -> None:
