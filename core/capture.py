@@ -26,7 +26,7 @@ class Captured(Generic[Out]):
         examples: Arguments of the shapes and dtypes to come, on one CUDA device.
 
     Raises:
-        ValueError: No arguments, or one that is not on a CUDA device.
+        ValueError: As `check`.
     """
 
     outputs: Out
@@ -34,17 +34,18 @@ class Captured(Generic[Out]):
 
     @torch.inference_mode()
     def __init__(self, function: Callable[..., Out], examples: Sequence[Tensor]) -> None:
-        check(examples)
+        self.device = check(examples)
         self.inputs = [example.clone() for example in examples]
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(WARMUPS):
-                function(*self.inputs)
-        torch.cuda.current_stream().wait_stream(aside)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.outputs = function(*self.inputs)
+        with torch.cuda.device(self.device):
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(WARMUPS):
+                    function(*self.inputs)
+            torch.cuda.current_stream().wait_stream(aside)
+            with torch.cuda.graph(self.graph):
+                self.outputs = function(*self.inputs)
 
     @torch.inference_mode()
     def __call__(self, *arguments: Tensor) -> Out:
@@ -54,19 +55,28 @@ class Captured(Generic[Out]):
             ValueError: Another number of arguments, shape or dtype than captured; names the first.
         """
         check_alike(arguments, self.inputs)
-        for own, given in zip(self.inputs, arguments, strict=True):
-            own.copy_(given, non_blocking=True)
-        self.graph.replay()
+        with torch.cuda.device(self.device):
+            for own, given in zip(self.inputs, arguments, strict=True):
+                own.copy_(given, non_blocking=True)
+            self.graph.replay()
         return self.outputs
 
 
-def check(examples: Sequence[Tensor]) -> None:
-    """Refuse what no graph can be captured of: ValueError names the argument and its device."""
+def check(examples: Sequence[Tensor]) -> torch.device:
+    """The device of all examples; what no graph can be captured of is refused.
+
+    Raises:
+        ValueError: No arguments, or one that is not on a CUDA device, or on another one than the first.
+    """
     if not examples:
         raise ValueError("a captured function needs at least one argument, got none")
     for place, example in enumerate(examples):
         if not example.is_cuda:
             raise ValueError(f"a CUDA graph needs a CUDA device; argument {place} is on {example.device}")
+        if example.device != examples[0].device:
+            devices = f"{example.device}, argument 0 on {examples[0].device}"
+            raise ValueError(f"a CUDA graph runs on one device; argument {place} is on {devices}")
+    return examples[0].device
 
 
 def check_alike(arguments: Sequence[Tensor], captured: Sequence[Tensor]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -34,7 +34,7 @@ def uniform(seeds: Int64[Tensor, " b"], count: int) -> Float[Tensor, "b {count}"
 
 
 def gumbel(
-    seeds: Int64[Tensor, " n"], places: Int[Tensor, " n"], offset: int, tokens: int
+    seeds: Int64[Tensor, " n"], places: Int64[Tensor, " n"], offset: int, tokens: int
 ) -> Float[Tensor, "n {tokens}"]:
     """Standard Gumbel noise -log(-log U) of so many tokens at places of pages that have these seeds."""
     keys = _keys(_words(seeds), _words(places), offset)

@@ -19,16 +19,33 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from stillhand.datasets.schema import Array
+from stillhand.envs.realtime.recording import ARRAYS, file_of
 from stillhand.report.maps import BELOW_IN, COLUMNS, PANEL_IN, WIDTH_IN, Arena
-from stillhand.report.realtime import curves, pooled
-from stillhand.report.records import LIST, NUMBER, OBJECT, TEXT, RunError, read_arrays, read_json, take
+from stillhand.report.realtime import MEANS, curves, pooled
+from stillhand.report.records import (
+    LIST,
+    NULL,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    WHOLE,
+    RunError,
+    read_arrays,
+    read_json,
+    take,
+)
 from stillhand.report.style import FAILED, MUTED, Colour, Picture, style, to_svg
 from stillhand.report.video import Cast, Video, compare
 
 FOLDER = "realtime"
 WON, HELD = "#1f4e79", "#d1495b"
 DRAWN = 12  # episodes of a run
-ARRAYS = ("position", "held", "episode", "success")
+CELL = {"controller": TEXT, "strategy": TEXT, "delay_ms": NUMBER}
+LATE = {"success": OBJECT, "n": WHOLE, "difference": OBJECT, "seed": WHOLE, "jitter_ms": NUMBER}
+LATE |= {"drop": NUMBER, "calls": WHOLE, "commit": TEXT, "config": OBJECT}
+LATE |= dict.fromkeys(MEANS, NUMBER + NULL)
+WALL = {"episodes": OBJECT, "missed": WHOLE, "steps": WHOLE, "control_hz": NUMBER, "restarts": LIST}
+WALL |= dict.fromkeys(("latency_ms", "age_ms"), OBJECT + NULL)
 Row = Mapping[str, Any]
 
 
@@ -97,17 +114,20 @@ def _rows(path: Path) -> list[Row]:
         where = f"{path}: row {i}"
         if not isinstance(row, dict):
             raise RunError(f"{where}: {row!r}, expected an object")
-        for name, kind in (("controller", TEXT), ("strategy", TEXT), ("delay_ms", NUMBER)):
+        for name, kind in {**CELL, **(LATE if path.stem == "virtual" else WALL)}.items():
             take(row, name, kind, where)
-        take(row, *(("success", OBJECT) if path.stem == "virtual" else ("episodes", OBJECT)), where)
+        counted = "success" if path.stem == "virtual" else "episodes"
+        take(row[counted], "k", WHOLE, f"{where}: {counted}")
     return rows
 
 
 def _recording(folder: Path, row: Row) -> Recording:
-    path = folder / "wall" / f"{row['controller']}-{row['strategy']}-{row['delay_ms']:g}ms.npz"
+    path = folder / file_of(row)
     found = read_arrays(path, ARRAYS)
     position, held, episode, success = (found[name] for name in ARRAYS)
-    if not len(position) == len(held) == len(episode) or not np.isin(episode, np.arange(len(success))).all():
+    whole = len(position) == len(held) == len(episode) and np.isin(episode, np.arange(len(success))).all()
+    flags = all(np.issubdtype(value.dtype, np.bool_) for value in (held, success))
+    if not whole or not flags or position.ndim != 2:
         shapes = {name: value.shape for name, value in found.items()}
         raise RunError(f"{path}: shapes {shapes}, expected one row per control step of whole episodes")
     steps = [episode == i for i in range(len(success))]

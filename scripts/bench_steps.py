@@ -81,7 +81,7 @@ def measure(
         device: Elsewhere than on a CUDA device nothing is captured: a way to try this code.
 
     Raises:
-        ValueError: There is no such device, calls < 1, or an unknown subject.
+        ValueError: There is no such device, an unknown subject, calls < 1, or more than a training has steps.
     """
     names = [subject.name for subject in subjects]
     if strangers := sorted(set(only) - {*names}):
@@ -90,15 +90,24 @@ def measure(
         raise ValueError(f"need calls >= 1, got {calls}")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"bench steps needs a CUDA device; it would time steps and plans of {names}")
-    rows = [
-        row
-        for subject in subjects
-        if not only or subject.name in only
-        for row in _measured(subject, calls, device)
-    ]
+    chosen = [subject for subject in subjects if not only or subject.name in only]
+    for subject in chosen:
+        _check_steps(subject, calls)
+    rows = [row for subject in chosen for row in _measured(subject, calls, device)]
     if device == "cuda":
         rows[0]["device"] = torch.cuda.get_device_name()
     return rows
+
+
+def _check_steps(subject: Subject, calls: int) -> None:
+    needed = 2 * (WARMUPS + calls) + PROFILED
+    steps = composed([*subject.words, *NOWHERE, *_taught(subject)])["training"]["steps"]
+    if steps < needed:
+        raise ValueError(f"calls={calls} takes {needed} steps; {subject.name} is trained for {steps}")
+
+
+def _taught(subject: Subject) -> list[str]:
+    return ["teacher=none"] if subject.words[0] == "distill" else []
 
 
 def _measured(subject: Subject, calls: int, device: str) -> Iterator[Row]:
@@ -113,7 +122,7 @@ def _measured(subject: Subject, calls: int, device: str) -> Iterator[Row]:
 
 
 def assembled(subject: Subject, folder: Path, device: str) -> tuple[Iterator[Metrics], torch.nn.Module]:
-    """What takes its steps, without end and without checkpoints, and the weights to export."""
+    """What takes its steps, without checkpoints, and the weights to export."""
     stage, *words = subject.words
     if stage == "train":
         _, state, updates = _training(("train", *words), folder, device)

@@ -42,23 +42,37 @@ def opened(env: PositionEnv, port: int, h: int) -> Iterator[Watch]:
     own, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     told = json.dumps({"fd": other.fileno(), "port": port, "h": h})
     command = [sys.executable, "-P", "-m", "stillhand.scripts.viewing", told]
-    viewer = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[other.fileno()])
-    other.close()
+    with own:
+        with other:
+            viewer = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[other.fileno()])
+        try:
+            _wait_ready(viewer, own, Scene.of(check_shown(env).shown()).to_bytes())
+            print(f"live view at http://127.0.0.1:{port}", flush=True)
+            yield Watch(env, Lossy(own), h)
+        finally:
+            own.close()
+            _end(viewer)
+
+
+def _wait_ready(viewer: subprocess.Popen[bytes], own: socket.socket, scene: bytes) -> None:
+    """Send the scene, and wait for the viewer's word; ValueError if it does not come."""
     assert viewer.stdin is not None
+    own.settimeout(READY_S)
     try:
         with viewer.stdin as pipe:
-            pipe.write(Scene.of(check_shown(env).shown()).to_bytes())
-        own.settimeout(READY_S)
-        if own.recv(16) != b"ready":
-            raise ValueError("the viewer ended before it was ready; what it said stands above")
-        print(f"live view at http://127.0.0.1:{port}", flush=True)
-        yield Watch(env, Lossy(own), h)
-    except (TimeoutError, BrokenPipeError) as error:
+            pipe.write(scene)
+        word = own.recv(16)
+    except TimeoutError as error:
         raise ValueError(f"the viewer was not ready after {READY_S:g} s") from error
-    finally:
-        own.close()
-        try:
-            viewer.wait(END_S)
-        except subprocess.TimeoutExpired:
-            viewer.kill()
-            viewer.wait()
+    except BrokenPipeError:
+        word = b""
+    if word != b"ready":
+        raise ValueError("the viewer ended before it was ready; what it said stands above")
+
+
+def _end(viewer: subprocess.Popen[bytes]) -> None:
+    try:
+        viewer.wait(END_S)
+    except subprocess.TimeoutExpired:
+        viewer.kill()
+        viewer.wait()

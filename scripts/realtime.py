@@ -5,7 +5,7 @@ ledger of the rollouts; no clock is read, and results repeat to the bit. `mode=w
 wall clock, the controller plans in a process of its own. docs/robot.md says what is measured.
 
     OUT/virtual.{json,md,svg}  OUT/virtual/CONTROLLER/STRATEGY-DELAYms/{episodes.jsonl, paths.npz}
-    OUT/wall.{json,md}
+    OUT/wall.{json,md}  OUT/wall/CONTROLLER-STRATEGY-DELAYms.npz
 """
 
 from collections.abc import Mapping

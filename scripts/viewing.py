@@ -41,7 +41,10 @@ def main() -> None:
 
     scene = Scene.from_bytes(sys.stdin.buffer.read())
     frame = frame_of(told["h"], len(scene.geoms))
-    view = View(viser.ViserServer("127.0.0.1", told["port"], label="stillhand", verbose=False), scene)
+    server = viser.ViserServer("127.0.0.1", told["port"], label="stillhand", verbose=False)
+    if server.get_port() != told["port"]:  # it looks for a free one, where nobody would look for this run
+        sys.exit(f"port={told['port']} was taken meanwhile")
+    view = View(server, scene)
     with socket.socket(fileno=told["fd"]) as end:
         end.send(b"ready")
         while found := arrived(end, frame):

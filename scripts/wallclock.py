@@ -23,7 +23,7 @@ from stillhand.envs.ledger import Ledger
 from stillhand.envs.realtime.live import Watch
 from stillhand.envs.realtime.mailbox import Layout
 from stillhand.envs.realtime.plant import Plant, Settings
-from stillhand.envs.realtime.recording import Recorder, both
+from stillhand.envs.realtime.recording import Recorder, both, file_of
 from stillhand.envs.realtime.strategies import Strategy
 from stillhand.envs.realtime.supervisor import Supervisor
 from stillhand.report.realtime import wall_markdown
@@ -68,7 +68,7 @@ def write(settings: Mapping[str, Any], folder: Callable[[], Path]) -> None:
         cell = {"controller": name, "strategy": strategy, "delay_ms": ms, "seconds": settings["seconds"]}
         player = strategies[strategy], commands[name], settings["standby"]
         with nullcontext() if show is None else show(sizes[name][1]) as watch:
-            found = measured(env, *player, ledger, clocks[ms], sizes[name], watch, out / recorded(cell))
+            found = measured(env, *player, ledger, clocks[ms], sizes[name], watch, out / file_of(cell))
         rows.append({**cell, **found, **about[name], "commit": commit()})
         made = made_here(rows, task=env.spec.task, cores=os.cpu_count())
         write_text(out / "wall.json", json.dumps(made, indent=1, allow_nan=False) + "\n")
@@ -136,11 +136,6 @@ def measured(
         path.parent.mkdir(exist_ok=True)
         summary["recorded"] = recorder.save(path, [outcome.success for outcome in measures.outcomes])
     return {**summary, "standby": standby, "live": watch is not None, "load": os.getloadavg()[0]}
-
-
-def recorded(row: Mapping[str, Any]) -> Path:
-    """Where a run is recorded, within the folder of the results."""
-    return Path("wall") / f"{row['controller']}-{row['strategy']}-{row['delay_ms']:g}ms.npz"
 
 
 def said(row: Mapping[str, Any]) -> str:

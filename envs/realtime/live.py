@@ -1,6 +1,7 @@
 """A run on the wall clock, shown while it runs: frames to another process, which may miss any of them.
 
-    frame   step, episode, held, held_steps, latency_ms, tip_m (3), plan_m (h, 3), poses (g, 7)
+    frame   step, episode, held (any step since the last frame), held_steps, latency_ms, tip_m (3),
+            plan_m (h, 3), poses (g, 7)
 
 The plant writes a frame at most FRAMES_HZ times a second, and never waits: what does not fit into the
 socket is dropped, and a viewer that has gone is left alone. Frames are numbers of fixed size.
@@ -78,10 +79,11 @@ class Moment:
     """A control step that has just been executed.
 
     Args:
-        step, episode: Which one; counted from 0.
+        step: Steps executed in this episode.
+        episode: Which one; counted from 0.
         held: Whether nothing was there to be executed.
         latency_ms: Of the last plan; NaN before the first.
-        plan: What the newest chunk says of the steps to come.
+        plan: What the newest chunk says of the steps to come, its first action being that of its observation.
         observation: Behind it.
     """
 
@@ -106,17 +108,19 @@ class Watch:
         self._env, self._shown, self._channel = env, check_shown(env), channel
         self._h, self._geoms = h, Scene.of(self._shown.shown()).geoms
         self._record = frame_of(h, len(self._geoms))
-        self._last_s, self._held_steps = -math.inf, 0
+        self._last_s, self._held_steps, self._held_since = -math.inf, 0, False
 
     def __call__(self, now: Moment) -> None:
         """Count a step, and show it if the last one shown is long enough ago."""
         self._held_steps += now.held
+        self._held_since |= now.held
         if time.monotonic() - self._last_s < 1 / FRAMES_HZ:
             return
         self._last_s = time.monotonic()
         shown, frame = self._shown.shown(), np.zeros((), self._record)
-        for name in ("step", "episode", "held", "latency_ms"):
+        for name in ("step", "episode", "latency_ms"):
             frame[name] = getattr(now, name)
+        frame["held"], self._held_since = self._held_since, False
         frame["held_steps"], frame["tip_m"] = self._held_steps, shown.tip_m
         frame["plan_m"] = self._planned(now.plan, shown.tip_m)
         frame["poses"] = poses(shown.data, self._geoms)

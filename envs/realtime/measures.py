@@ -91,13 +91,15 @@ class Measures:
             "age_steps": _mean(self._age_steps[: self._ticks][~held]),
             "jitter_ms": _percentiles(self._jitter_ms[: self._ticks]),
             "episodes": {"n": n, "k": won, "low": low, "high": high},
-            "restarts": [self._restart(restart, held) for restart in self.restarts],
+            "restarts": [self._restart(i, held) for i in range(len(self.restarts))],
             "memory": self._memory_said(),
         }
 
-    def _restart(self, restart: Restart, held: Array) -> dict[str, Any]:
-        """What one death of the controller cost."""
-        before = [t for t in self.killed_s if t <= restart.noticed_s]
+    def _restart(self, number: int, held: Array) -> dict[str, Any]:
+        """What one death of the controller cost; it is a kill's, if one came after the death before."""
+        restart = self.restarts[number]
+        earlier_s = self.restarts[number - 1].noticed_s if number else -math.inf
+        before = [t for t in self.killed_s if earlier_s < t <= restart.noticed_s]
         down_s = None if restart.ready_s is None else restart.ready_s - restart.noticed_s
         first, period_ms = restart.first_ms, 1000 / self._control_hz
         died_s = before[-1] if before else restart.noticed_s

@@ -3,8 +3,9 @@
 FILE.npz   position (n, d), held (n), episode (n): per control step;  success (e): per whole episode
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,11 @@ from stillhand.envs.results import replaced
 
 MOST_STEPS = 6000  # that are recorded: a minute at 100 Hz
 ARRAYS = ("position", "held", "episode", "success")
+
+
+def file_of(row: Mapping[str, Any]) -> str:
+    """Name of a run's record, within the folder of the results; by controller, strategy and delay."""
+    return f"wall/{row['controller']}-{row['strategy']}-{row['delay_ms']:g}ms.npz"
 
 
 class Recorder:

@@ -87,6 +87,7 @@ class Supervisor:
         self._command, self._layout, self._log = [*command], layout, log
         self._tries, self._stuck_s, self._failed = tries, stuck_s, 0
         self.restarts: list[Restart] = []
+        self._begun = False  # a death before the first question is none of the run's
         self._now = self._started()
         self._standby = standby
         self._next: Process | None = None
@@ -126,6 +127,8 @@ class Supervisor:
             if self._failed >= self._tries:
                 raise ValueError(f"the {who} died {self._failed} times before it could plan: {self._said()}")
             self.poll(0.1)
+            if not self._begun:
+                self.restarts.clear()
 
     def ask(
         self, number: int, seed: int, taken_ns: int, delay_ns: int, steady: bool = False, **arrays: Array
@@ -142,6 +145,7 @@ class Supervisor:
         """
         if not self.idle:
             raise ValueError("a controller is asked one thing at a time")
+        self._begun = True
         request = np.zeros((), self._layout.request)
         scalars = {"number": number, "seed": seed, "taken_ns": taken_ns, "delay_ns": delay_ns}
         scalars["steady"] = int(steady)
@@ -156,8 +160,8 @@ class Supervisor:
         Raises:
             ValueError: If controllers die one after the other before they can plan.
         """
-        if seconds > 0:
-            self._tend()
+        if seconds > 0 and self._now.asked is None:
+            self._tend()  # to start a process takes milliseconds: never while a plan is awaited
         running = [self._now, *([] if self._next is None else [self._next])]
         longest_s = max(0.0, min(seconds, LOOK_S) if self.covered else seconds)
         readable, _, _ = select.select([one.source for one in running], [], [], longest_s)
@@ -207,7 +211,7 @@ class Supervisor:
         return Process.started(self._command, self._log)
 
     def _replace(self) -> None:
-        """Another controller in the place of one that is gone; what that was asked is asked again."""
+        """Another controller in the place of one that is gone; a ready one is asked what that was asked."""
         if not self._now.ready:
             self._failed += 1
         if self._failed >= self._tries and not self.covered:

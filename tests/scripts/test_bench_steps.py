@@ -39,6 +39,12 @@ def test_what_cannot_be_measured_is_refused(arguments: dict[str, Any], message: 
 
 
 @pytest.mark.usefixtures("_hydra")
+def test_more_calls_than_a_training_has_steps_are_refused() -> None:
+    with pytest.raises(ValueError, match="calls=500 takes 1009 steps; it is trained for 1000"):
+        measure(calls=500, device="cpu", subjects=[Subject("it", ("distill", "method=sid", *IMAGES))])
+
+
+@pytest.mark.usefixtures("_hydra")
 @pytest.mark.parametrize(
     ("words", "planned"),
     [

@@ -61,6 +61,7 @@ def test_frames_say_where_all_is_and_where_the_plan_leads(pair: Pair) -> None:
     np.testing.assert_allclose(first["poses"][:-1, :2], OBSTACLES[:, :2], atol=1e-6)
     np.testing.assert_allclose(first["poses"][-1, :2], first["tip_m"][:2])
     assert int(last["held_steps"]) == 2
+    assert int(last["held"]) == 1  # the step that was not shown
 
 
 def test_refuses_what_cannot_be_shown_or_opened() -> None:

@@ -147,3 +147,14 @@ def test_a_standby_that_never_comes_up_is_refused_before_the_clock_runs(
         pytest.raises(ValueError, match="the standby died 2 times before it could plan: FileExistsError"),
     ):
         supervisor.wait_ready(60.0)
+
+
+def test_a_first_start_that_fails_before_the_clock_runs_is_no_death(
+    controller: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """The second start works, and its standby comes up: nothing of it stands in the run's results."""
+    mark = tmp_path / "tried"
+    fails_once = f"if not os.path.exists({str(mark)!r}): open({str(mark)!r}, 'x'); sys.exit('not yet')"
+    with supervised(controller(before=fails_once), standby=True) as supervisor:
+        supervisor.wait_ready(60.0)
+        assert mark.exists() and supervisor.covered and supervisor.restarts == []
