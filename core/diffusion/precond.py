@@ -89,7 +89,7 @@ class Denoiser(nn.Module):
     def _mixed(self, x: Tensor, sigma: Tensor, c_in: Tensor, f: Tensor) -> Tensor:
         c_skip = (self.sigma_data * c_in) ** 2
         c_out = per_sample(sigma, x) * self.sigma_data * c_in
-        return torch.addcmul(c_skip * x, c_out, f)  # as core/kernels/residual has it, to the bit
+        return c_skip * x + c_out * f
 
     def features(self, x: Sample, sigma: Level, cond: Condition) -> Float[Tensor, "b channels *places"]:
         """What F knows of x on the way to its answer, for heads that judge samples."""

@@ -77,7 +77,7 @@ def moments(
         r = answer - target
         g = r if other is None else answer - other
         square = _diagnosed(g.detach(), quiet, count)
-        terms = g * (torch.sub(r, g, alpha=alpha) if alpha else r)
+        terms = g * (r - alpha * g) if alpha else g * r
         product = _mean(terms if weight is None else weight * terms, quiet, count)
     normaliser = None
     if floor is not None:
@@ -164,7 +164,7 @@ def answered(
     if f.dtype != torch.float32:
         answer = f.to(accumulator(f, target, x, other))
     if x is not None and skip is not None and out is not None:
-        answer = torch.addcmul(skip * x, out, answer)
+        answer = skip * x + out * answer
     return answer
 
 
