@@ -15,6 +15,7 @@ from stillhand.envs.metrics import latency_percentiles, wilson
 from stillhand.envs.realtime.supervisor import Restart
 
 SETTLED = 0.2  # of a run, after which memory should not grow any more
+PARTS = 10  # of a run that are told apart: a soak test asks whether the last is as the first
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,6 @@ class Measures:
 
     def summary(self) -> dict[str, Any]:
         """As plain data; see docs/robot.md."""
-        period_ms = 1000 / self._control_hz
         held = np.isnan(self._age_ms[: self._ticks])
         n, won = len(self.outcomes), sum(outcome.success for outcome in self.outcomes)
         low, high = wilson(won, n) if n else (None, None)
@@ -83,16 +83,38 @@ class Measures:
             "simulated_seconds_per_second": self._control_hz / self._own_hz,
             "steps": self._ticks,
             "plans": self._plans,
-            "missed": int(held.sum()),
-            "late_ticks": int((self._jitter_ms[: self._ticks] > period_ms).sum()),
-            "overrun_ticks": int((self._busy_ms[: self._ticks] > period_ms).sum()),
+            **self._deadlines(slice(self._ticks)),
             "latency_ms": _percentiles(self._plan_ms[: self._plans]),
             "age_ms": _percentiles(self._age_ms[: self._ticks][~held]),
             "age_steps": _mean(self._age_steps[: self._ticks][~held]),
             "jitter_ms": _percentiles(self._jitter_ms[: self._ticks]),
+            "tenths": self._tenths(),
             "episodes": {"n": n, "k": won, "low": low, "high": high},
             "restarts": [self._restart(i, held) for i in range(len(self.restarts))],
             "memory": self._memory_said(),
+        }
+
+    def _deadlines(self, ticks: slice) -> dict[str, int]:
+        """How many of these control steps were held, began late and ended late."""
+        period_ms = 1000 / self._control_hz
+        return {
+            "missed": int(np.isnan(self._age_ms[ticks]).sum()),
+            "late_ticks": int((self._jitter_ms[ticks] > period_ms).sum()),
+            "overrun_ticks": int((self._busy_ms[ticks] > period_ms).sum()),
+        }
+
+    def _tenths(self) -> list[dict[str, Any]]:
+        """The deadlines and ages of each tenth of the control steps, in their order."""
+        edges = [self._ticks * i // PARTS for i in range(PARTS + 1)]
+        return [self._part(slice(*edges[i : i + 2])) for i in range(PARTS)]
+
+    def _part(self, ticks: slice) -> dict[str, Any]:
+        age_ms, jitter_ms = self._age_ms[ticks], self._jitter_ms[ticks]
+        return {
+            "steps": len(age_ms),
+            **self._deadlines(ticks),
+            "age_ms": _percentiles(age_ms[~np.isnan(age_ms)]),
+            "jitter_ms": _percentiles(jitter_ms),
         }
 
     def _restart(self, number: int, held: Array) -> dict[str, Any]:

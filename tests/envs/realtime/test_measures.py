@@ -32,6 +32,20 @@ def test_a_run_in_numbers() -> None:
     assert (found["episodes"]["k"], found["episodes"]["n"]) == (1, 2)
 
 
+def test_a_run_that_gets_worse_says_so_by_its_tenths() -> None:
+    run = measures(25)
+    for tick in range(25):
+        run.ticked(150.0 if tick >= 20 else 1.0, None if tick % 2 and tick > 9 else float(tick), 0, 2.0)
+    found = run.summary()
+    tenths = found["tenths"]
+    assert [part["steps"] for part in tenths] == [2, 3, 2, 3, 2, 3, 2, 3, 2, 3]
+    for name in ("missed", "late_ticks", "overrun_ticks"):
+        assert sum(part[name] for part in tenths) == found[name]
+    assert [part["missed"] for part in tenths] == [0, 0, 0, 0, 1, 1, 1, 2, 1, 1]
+    assert [part["late_ticks"] for part in tenths] == [0] * 8 + [2, 3]
+    assert tenths[1]["age_ms"]["max"] == 4 and tenths[9]["jitter_ms"]["p50"] == 150
+
+
 def test_memory_growth_is_a_slope_after_the_beginning() -> None:
     run = Measures(1000, control_hz=10.0, own_hz=5.0)
     for second in range(100):
