@@ -96,7 +96,14 @@ def _age(row: Mapping[str, Any]) -> str:
 
 def wall_markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line per run on the wall clock."""
-    head = ["controller", "strategy", "injected ms", "steps", "observation to plan p50 / p99 / max ms"]
+    head = [
+        "controller",
+        "strategy",
+        "injected ms",
+        "control Hz",
+        "steps",
+        "observation to plan p50 / p99 / max ms",
+    ]
     head += ["observation to command p50 / p99 ms", "jitter p99 ms", "steps held", "success"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     return [*lines, *(f"| {' | '.join(_wall_cells(row))} |" for row in rows)]
@@ -108,6 +115,7 @@ def _wall_cells(row: Mapping[str, Any]) -> list[str]:
         row["controller"],
         row["strategy"],
         f"{row['delay_ms']:g}",
+        f"{row['control_hz']:.4g}",
         str(row["steps"]),
         _ms(row["latency_ms"], "p50", "p99", "max"),
         _ms(row["age_ms"], "p50", "p99"),

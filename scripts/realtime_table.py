@@ -1,8 +1,8 @@
 """A published table of policies against the clock: `stillhand table realtime`.
 
 Demonstrations are recorded, and policies trained and exported, as for a table of controllers; every training
-seed then plays `stillhand realtime` in virtual time, and the first one on the wall clock, where nothing else
-may run beside. Writes docs/benchmarks/NAME.json, .md and .svg.
+seed then plays `stillhand realtime` in virtual time, and the first one on every wall clock the table names,
+where nothing else may run beside. Writes docs/benchmarks/NAME.json, .md and .svg.
 """
 
 import json
@@ -33,25 +33,33 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
     check_seeds(table["seeds"])
     data = recorded(table, root, settings["data"], run_all)
     trained(table, root, data, settings, run_all)
-    late, wall = [root / f"seed-{seed}" / "realtime" / "virtual.json" for seed in table["seeds"]], list[Row]()
+    late = [root / f"seed-{seed}" / "realtime" / "virtual.json" for seed in table["seeds"]]
     extra = settings["rollout_overrides"] or []
     todo = [seed for seed, path in zip(table["seeds"], late, strict=True) if not complete(path)]
-    run_all([command(table, root, seed, "virtual", extra) for seed in todo], settings["processes"])
-    if table["wall"]:
-        first = table["seeds"][0]
-        run_all([command(table, root, first, "wall", extra)], 1)  # nothing beside: it looks at the clock
-        wall = read(root / f"seed-{first}" / "realtime" / "wall.json")["rows"]
+    words = [*table["virtual"], *extra]
+    run_all([command(table, root, seed, "virtual", words) for seed in todo], settings["processes"])
+    wall = [row for name in table["clocks"] for row in _timed(table, name, root, run_all, extra)]
     rows = pooled([row for path in late for row in read(path)["rows"]])
     about = made_here(rows, demonstrations=described(data), wall=wall)
     out.with_suffix(".svg").write_bytes(curves(rows).data)
     publish(out, about, markdown(table, about))
 
 
-def command(table: Mapping[str, Any], root: Path, seed: int, mode: str, extra: Sequence[str]) -> Command:
+def _timed(
+    table: Mapping[str, Any], name: str, root: Path, run_all: RunAll, extra: Sequence[str]
+) -> list[Row]:
+    """The first training's rows by one wall clock."""
+    seed, words = table["seeds"][0], [*table["wall"], *table["clocks"][name]]
+    out = root / f"seed-{seed}" / f"clock_{name}"
+    run_all([command(table, root, seed, "wall", [f"out={out}", *words, *extra])], 1)  # it looks at the clock
+    return list(read(out / "wall.json")["rows"])
+
+
+def command(table: Mapping[str, Any], root: Path, seed: int, mode: str, words: Sequence[str]) -> Command:
     """The stage's words for one training seed."""
     common = [f"task={table['task']}", f"policy={table['policy']}", f"controllers={table['controllers']}"]
     where = [f"run={root / f'seed-{seed}'}", f"mode={mode}"]
-    return ["realtime", *common, *table.get("settings", ()), *where, *table[mode], *extra]
+    return ["realtime", *common, *table.get("settings", ()), *where, *words]
 
 
 def complete(path: Path) -> bool:
@@ -95,6 +103,7 @@ def notes(table: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
         "the same episodes with the same randomness. Brackets: 95 % Wilson interval over all episodes, which "
         "treats them as independent. One plan is made at a time. What the strategies do: docs/robot.md.",
         "",
-        "Wall clock: the plant steps at the task's rate in one process, the controller plans in another. "
+        "Wall clock: the plant steps at the control rate in one process, the controller plans in another. "
+        "Where that is not the task's own rate, simulated time passes faster or slower. "
         "Observation to plan: to the dispatch of the plan; observation to command: age of what is executed.",
     ]

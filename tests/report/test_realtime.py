@@ -53,10 +53,13 @@ def test_a_line_per_strategy_and_a_column_per_delay() -> None:
 def test_runs_on_the_wall_clock() -> None:
     four = {"p50": 1.0, "p95": 2.0, "p99": 3.0, "max": 4.0}
     row = {
-        "controller": "sid", "strategy": "hold", "delay_ms": 0.0, "steps": 143, "latency_ms": four,
-        "age_ms": None, "jitter_ms": four, "missed": 2, "episodes": {"k": 1, "n": 3},
+        "controller": "sid", "strategy": "hold", "delay_ms": 0.0, "control_hz": 1e3 / 35, "steps": 143,
+        "latency_ms": four, "age_ms": None, "jitter_ms": four, "missed": 2, "episodes": {"k": 1, "n": 3},
     }  # fmt: skip
-    assert wall_markdown([row])[-1] == "| sid | hold | 0 | 143 | 1.00 / 3.00 / 4.00 | – | 3.00 | 2 | 1 of 3 |"
+    assert (
+        wall_markdown([row])[-1]
+        == "| sid | hold | 0 | 28.57 | 143 | 1.00 / 3.00 / 4.00 | – | 3.00 | 2 | 1 of 3 |"
+    )
 
 
 def test_the_picture_has_a_panel_per_controller_and_says_its_numbers() -> None:

@@ -14,6 +14,7 @@ from stillhand.scripts.realtime_table import command, complete, markdown, read, 
 TABLE: dict[str, Any] = {
     "title": "Clock", "task": "avoiding", "policy": "mlp", "controllers": "realtime", "seeds": [1, 2],
     "virtual": ["rollouts=4"], "wall": ["seconds=60"],
+    "clocks": {"task": [], "fast": ["control_hz=200"]},
 }  # fmt: skip
 
 
@@ -28,7 +29,7 @@ def late(k: int, seed: int) -> dict[str, Any]:
 
 
 def test_words_of_the_stage() -> None:
-    assert command(TABLE, Path("runs"), 2, "virtual", ["starts=3"]) == [
+    assert command(TABLE, Path("runs"), 2, "virtual", ["rollouts=4", "starts=3"]) == [
         "realtime", "task=avoiding", "policy=mlp", "controllers=realtime", "run=runs/seed-2", "mode=virtual",
         "rollouts=4", "starts=3",
     ]  # fmt: skip
@@ -46,7 +47,9 @@ def test_only_what_is_missing_is_played_and_all_seeds_are_pooled(tmp_path: Path)
             (run / "realtime").mkdir(parents=True, exist_ok=True)
             seed = int(run.name.removeprefix("seed-"))
             rows = [late(7 + seed, seed)] if mode == "virtual" else []
-            (run / "realtime" / f"{mode}.json").write_text(json.dumps({"rows": rows, "complete": True}))
+            out = run / "realtime" if mode == "virtual" else Path(words[6].removeprefix("out="))
+            out.mkdir(exist_ok=True)
+            (out / f"{mode}.json").write_text(json.dumps({"rows": rows, "complete": True}))
 
     settings = {"table": TABLE, "data": None, "processes": 2, "rollout_overrides": None}
     nothing: dict[str, Any] = {"fingerprint": "f", "episodes": 1, "steps": 1}
@@ -56,10 +59,13 @@ def test_only_what_is_missing_is_played_and_all_seeds_are_pooled(tmp_path: Path)
         mock.patch.object(realtime_table, "described", return_value=nothing),
     ):
         write(settings, run_all, tmp_path, tmp_path / "table")
-        assert [words[5] for words in ran] == ["mode=virtual", "mode=virtual", "mode=wall"]
+        assert [words[5] for words in ran] == ["mode=virtual", "mode=virtual", "mode=wall", "mode=wall"]
+        clocks = [words[6:] for words in ran[2:]]
+        assert clocks[0] == [f"out={tmp_path}/seed-1/clock_task", "seconds=60"]
+        assert clocks[1] == [f"out={tmp_path}/seed-1/clock_fast", "seconds=60", "control_hz=200"]
         ran.clear()
         write(settings, run_all, tmp_path, tmp_path / "table")
-        assert [words[5] for words in ran] == ["mode=wall"]  # virtual time need not be played again
+        assert [words[5] for words in ran] == ["mode=wall"] * 2  # virtual time need not be played again
     (row,) = json.loads((tmp_path / "table.json").read_text())["rows"]
     assert row["success"]["k"] == 17 and row["seeds"] == [1, 2]
     assert (tmp_path / "table.md").read_text().startswith("# Clock\n\nTraining seeds 1, 2; ")
