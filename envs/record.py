@@ -192,6 +192,8 @@ def _play(
         frames.append(frames_of(env))
         action = expert.act(observation)
         executed = disturb(action)
+        if noise.recorded:
+            executed = executed.astype(action.dtype)  # as a store holds it, and as a replay will execute it
         observations.append(observation)
         actions.append(executed if noise.recorded else action)
         runnings.append(running)
