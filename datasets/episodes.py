@@ -10,7 +10,7 @@ overwritten by the next append. A chunk that already holds committed rows is lik
 file, with those rows unchanged. One writer at a time; readers may look on. See fingerprint.py for `links`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -175,6 +175,20 @@ class EpisodeStore:
         if key not in self.fields:
             raise ValueError(f"{self.path}: no key {key!r}, expected one of {sorted(self.fields)}")
         return layout.read_rows(self.path, f"data/{key}", self.fields[key], start, stop)
+
+    def streamed(self, key: str) -> Iterator[Shaped[Array, "n ..."]]:
+        """The rows of `data/<key>` of every episode, one episode in memory at a time.
+
+        Raises:
+            ValueError: As of `rows`; or, after the last episode, contents other than those appended.
+        """
+        commit, start = self.commit(), 0
+        link = layout.first_links(self.fields).get(key, "")
+        for end in self.labels(commit)[0].tolist():
+            values = self.rows(key, start, end)
+            link, start = extend(link, values, np.array([len(values)])), end
+            yield values
+        layout.check_link(self.path, f"data/{key}", link, commit.links[key])
 
     def labels(
         self, commit: Commit

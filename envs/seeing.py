@@ -43,7 +43,7 @@ class Seeing(Wrapped):
         if wrong := {name: list(size) for name, size in cameras.items() if len(size) != 2}:
             raise ValueError(f"a camera needs the height and width of its frames, pixels, got {wrong}")
         seen = tuple(Camera(name, *size) for name, size in cameras.items())
-        self._spec = replace(env.spec, task=f"{env.spec.task}-seen", cameras=seen)
+        self._spec = seen_spec(env.spec, seen)
         self._filmed: FilmedEnv = env
         self._shoots: dict[str, Shoot] = {}
         self._open = ExitStack()
@@ -83,3 +83,8 @@ class Seeing(Wrapped):
         if isinstance(self._filmed, ManyViews) and name != SCENE:
             return self._filmed.view(name, width, height)
         return self._filmed.camera(width, height)
+
+
+def seen_spec(spec: Spec, cameras: tuple[Camera, ...]) -> Spec:
+    """A task's, with these cameras and a name of its own."""
+    return replace(spec, task=f"{spec.task}-seen", cameras=cameras)

@@ -27,12 +27,13 @@ class GuardConfig:
         calibration: Others, recorded with another seed: thresholds come from them.
         test: Others again: false alarms are measured on them.
         actors: student, who is guarded; teacher, of the shadow and the fallback; mixture, who judges.
-        signals: What is judged: novelty, consistency, gate, likelihood.
+        signals: What is judged: novelty, consistency, gate, likelihood; and sight, which needs a camera.
         rate: Of false alarms, all signals together.
         per: What the rate is of: episode or state.
         components: Gaussians in the density of windows.
         resolution: What a sensor may be off by without a word, in demonstrated standard deviations.
         range_margin: How far an action may leave the demonstrated range, in parts of its width.
+        sight: What sight is fitted on, where it is a signal.
         hold: rest, what is commanded when nobody acts, null for zeros; keeps, numbers that keep their last
             value.
         cases: What fails, by name.
@@ -58,6 +59,7 @@ class GuardConfig:
     components: int = 64
     resolution: float = 0.02
     range_margin: float = 0.25
+    sight: Any = MISSING
     hold: Any = MISSING
     cases: Any = MISSING
     executions: Any = MISSING
@@ -79,7 +81,7 @@ def main(config: DictConfig) -> None:
 
     from stillhand.envs.ledger import Ledger
     from stillhand.policies.guard import card
-    from stillhand.scripts import guarding
+    from stillhand.scripts import guard_data, guarding
     from stillhand.scripts.guard_table import markdown, said
     from stillhand.scripts.published import made_here, publish
     from stillhand.scripts.rollout import action_horizon_of
@@ -92,12 +94,13 @@ def main(config: DictConfig) -> None:
     cases = guarding.described(settings["cases"], guarding.Case, "cases")
     executions = guarding.described(settings["executions"], guarding.Execution, "executions")
     pairs = guarding.chosen(cases, executions, settings["only"])
-    guarding.check_workcells(pairs, env)
     ledger = Ledger.grouped(settings["starts"], settings["rollouts"], settings["ledger_seed"])
-    own, data = guarding.cell(settings, env), guarding.stores(settings, env)
+    own, data = guarding.cell(settings, env), guard_data.stores(settings, env)
     guarding.check_rate(settings, data[1].episodes)
+    filmed = guard_data.filmed(settings, env, data[1:])
+    guarding.check_workcells(pairs, env, filmed)
     out = writable_folder(settings["out"])
-    guard, found = guarding.guard_of(settings, own, data, k)
+    guard, found = guarding.guard_of(settings, own, data, filmed, k)
     card.save(out / "card", guard)
     print(f"calibrated {', '.join(guard.thresholds)}: {out / 'card'}")
     events = writable_folder(str(out / "events"))

@@ -106,6 +106,7 @@ def notes(about: Mapping[str, Any]) -> list[str]:
         f"given these calibration scores each part is below {100 * told['rate_per_signal_95']:.2g} % with "
         "95 % confidence.",
         "",
+        *_looking(told.get("sight")),
         f"Thresholds: {', '.join(f'{name} {value:.4g}' for name, value in told['thresholds'].items())}.",
         "",
         "Success and contact over all episodes; false alarms: episodes alarmed before anything failed (where "
@@ -116,6 +117,16 @@ def notes(about: Mapping[str, Any]) -> list[str]:
         "the stated range is held back. Faults, starts and randomness are the same for every execution.",
         "",
     ]
+
+
+def _looking(sight: Row | None) -> list[str]:
+    """What the guard looks through, if it does."""
+    if sight is None:
+        return []
+    (y, x), (high, wide) = sight["frame"], sight["pooled"]
+    told = f"camera {sight['camera']}, {y} x {x} pixels averaged to {high} x {wide}"
+    fitted = f"{sight['components']} components of {sight['frames']:,} frames"
+    return [f"Sight: {told}, {fitted} of {sight['episodes']:,} demonstrations.", ""]
 
 
 def alarm_lines(about: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from stillhand.core.construct import allow, construct
 from stillhand.datasets.demonstrations import Demonstrations
-from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.schema import Array
 from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
@@ -25,8 +24,9 @@ from stillhand.policies.guard.hysteresis import Hysteresis
 from stillhand.policies.guard.opinions import Opinions
 from stillhand.policies.guard.policy import MODES, GuardedPolicy
 from stillhand.policies.mixture import MixturePolicy
-from stillhand.scripts import entries, evaluation, tasks
+from stillhand.scripts import entries, evaluation, guard_data, tasks
 from stillhand.scripts.evaluation import Controller
+from stillhand.scripts.guard_data import Filmed, seeing
 from stillhand.scripts.guard_table import rate, summary
 from stillhand.scripts.stage import commit
 
@@ -80,7 +80,7 @@ class Execution:
         return Hysteresis(self.trip_after, self.recover_after, self.grace)
 
 
-ALLOWED = {**tasks.ALLOWED, **allow([Case, Execution, Shifted, Frozen, NotFinite])}
+ALLOWED = {**tasks.ALLOWED, **guard_data.ALLOWED, **allow([Case, Execution, Shifted, Frozen, NotFinite])}
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,18 @@ def described(nodes: Mapping[str, Any], kind: type, where: str) -> dict[str, Any
 Pair = tuple[tuple[str, Case], tuple[str, Execution]]
 
 
-def check_workcells(pairs: Sequence[Pair], env: PositionEnv) -> None:
-    """Raise a ValueError for a case whose own workcell is of another task."""
+def check_workcells(pairs: Sequence[Pair], env: PositionEnv, filmed: Filmed | None = None) -> None:
+    """Raise a ValueError for a workcell without the camera of sight, or a case's that is of another task."""
+    if filmed is not None:
+        seeing(env, filmed)
     for (name, case), _ in pairs:
         if case.env is not None and case.env.spec != env.spec:
             raise ValueError(
                 f"cases.{name}.env is of {case.env.spec.task}, but the task is {env.spec.task}; "
                 f"leave it out: ~cases.{name}"
             )
+        if case.env is not None and filmed is not None:
+            seeing(case.env, filmed)
 
 
 def chosen(cases: Mapping[str, Case], executions: Mapping[str, Execution], only: Sequence[str]) -> list[Pair]:
@@ -168,27 +172,6 @@ def cell(settings: Mapping[str, Any], env: PositionEnv) -> Cell:
     return Cell(student, teacher, Opinions(mixture.policy), hold)
 
 
-def stores(settings: Mapping[str, Any], env: PositionEnv) -> list[Demonstrations]:
-    """What the guard is fitted on, calibrated on and tested on, without frames.
-
-    Raises:
-        ValueError: If one is of another task, or two share an episode's seed.
-    """
-    found = list[Demonstrations]()
-    for name in ("data", "calibration", "test"):
-        one = EpisodeStore.open(Path(settings[name])).load(frames=False)
-        if one.spec != env.spec:
-            raise ValueError(f"{name}={settings[name]} is of {one.spec}, but the task is {env.spec}")
-        for other in found:
-            if shared := np.intersect1d(one.seeds[one.seeds >= 0], other.seeds).tolist():
-                raise ValueError(
-                    f"{name}={settings[name]} shares {len(shared)} episodes (seed {shared[0]}) with data "
-                    "that must be others: record with another seed"
-                )
-        found.append(one)
-    return found
-
-
 def check_rate(settings: Mapping[str, Any], episodes: int) -> None:
     """Refuse, before anything is fitted, what could not be calibrated.
 
@@ -209,7 +192,7 @@ def check_rate(settings: Mapping[str, Any], episodes: int) -> None:
 
 
 def guard_of(
-    settings: Mapping[str, Any], own: Cell, data: Sequence[Demonstrations], k: int
+    settings: Mapping[str, Any], own: Cell, data: Sequence[Demonstrations], filmed: Filmed | None, k: int
 ) -> tuple[Guard, dict[str, Any]]:
     """The calibrated guard, and its false alarms on demonstrations that neither fit nor thresholds saw."""
     t = own.student.player.observation_horizon
@@ -220,6 +203,11 @@ def guard_of(
         calibration.scored(guard, one, own.student.player, own.judge, seed=settings["seed"] + i)
         for i, one in enumerate(met)
     ]
+    if filmed is not None:
+        sight, told = filmed.sight(settings["seed"])
+        guard = replace(guard, sight=sight, about={**guard.about, "sight": told})
+        for one, store in zip(scores, filmed.held_out, strict=True):
+            one["sight"] = calibration.looked(sight, store.streamed(filmed.camera.key), k)
     how = settings["signals"], settings["rate"], settings["per"]
     guard = calibration.calibrated(guard, met[0], scores[0], *how)
     return guard, calibration.false_alarms(guard, met[1], scores[1])
@@ -232,6 +220,8 @@ def played(
     case, how = pair
     env: PositionEnv = tasks.simulator(task) if case[1].env is None else case[1].env
     inner = env
+    if guard.sight is not None and how[1].mode != "full":
+        env = seeing(env, guard.sight)  # who plans does not see it
     if case[1].fault is not None:
         env = Faulty(env, case[1].fault, case[1].first, case[1].latest, spread)
     numbers = {row.policy_seed: row.episode for row in ledger.rows}

@@ -11,13 +11,13 @@ per = state     the scores are those of all states. States of an episode hang to
 Bonferroni over the signals: the bound holds for any dependence between them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.schema import Array
@@ -25,6 +25,7 @@ from stillhand.datasets.windows import boundaries, observation_rows
 from stillhand.policies.guard import conformal, consistency, novelty
 from stillhand.policies.guard.card import Guard
 from stillhand.policies.guard.policy import Judge, Player
+from stillhand.policies.guard.sight import Sight
 
 PER = ("episode", "state")
 
@@ -117,6 +118,17 @@ def scored(
         parts.append(judge(windows, student.act(windows, rngs, {}).actions, {}))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return scores | {name: values[: len(met.windows)] for name, values in joined.items()}
+
+
+def looked(
+    sight: Sight, episodes: Iterable[UInt8[Array, "t y x 3"]], action_horizon: int
+) -> Float[Array, " n"]:
+    """Scores of sight at the states of a `replay`; of one episode after the other, for frames are large.
+
+    Raises:
+        ValueError: Frames of another type or size.
+    """
+    return np.concatenate([sight.score(frames[::action_horizon]) for frames in episodes])
 
 
 def calibrated(

@@ -12,17 +12,18 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillhand.policies.guard.consistency import Consistency
 from stillhand.policies.guard.novelty import Novelty
+from stillhand.policies.guard.sight import Sight
 
 SCHEMA = 1
 CARD, ARRAYS = "guard.json", "guard.npz"
-SIGNALS = ("novelty", "consistency", "gate", "likelihood")
+SIGNALS = ("novelty", "consistency", "gate", "likelihood", "sight")
 Floats = NDArray[np.float64]
 
 
@@ -38,6 +39,10 @@ class Guard:
         novelty, consistency: The models.
         thresholds: By signal; larger scores are alarms. Signals without one are not judged.
         about: Rates, bounds and provenance, for readers.
+        sight: Of a camera; None where no frames are judged.
+
+    Raises:
+        ValueError: A threshold of sight without it.
     """
 
     task: str
@@ -49,11 +54,16 @@ class Guard:
     consistency: Consistency
     thresholds: Mapping[str, float]
     about: Mapping[str, Any]
+    sight: Sight | None = None
+
+    def __post_init__(self) -> None:
+        if "sight" in self.thresholds and self.sight is None:
+            raise ValueError("thresholds.sight is there, but nothing of what a camera usually sees")
 
     def scores(
         self, windows: Floats, before: Floats, executed: Floats, known: NDArray[np.bool_]
     ) -> dict[str, Floats]:
-        """Scores of the signals that need no network, (n,) each.
+        """Scores of the signals that need neither network nor camera, (n,) each.
 
         Args:
             windows: (n, t, o), finite.
@@ -62,6 +72,22 @@ class Guard:
         """
         told = self.consistency.score(windows[:, -1], before, executed)
         return {"novelty": self.novelty.score(windows), "consistency": np.where(known, told, 0.0)}
+
+    def looked(self, frames: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+        """The score of sight, (n,), where the guard has it; else nothing.
+
+        Args:
+            frames: By camera, (n, y, x, 3), as they are now.
+
+        Raises:
+            ValueError: No frames of the guard's camera, or of another type or size.
+        """
+        if self.sight is None:
+            return {}
+        if self.sight.camera not in frames:
+            got = f"frames of {', '.join(frames)}" if frames else "no frame"
+            raise ValueError(f"the guard looks through camera {self.sight.camera}, got {got}")
+        return {"sight": self.sight.score(frames[self.sight.camera])}
 
     def alarms(self, scores: Mapping[str, Floats]) -> dict[str, NDArray[np.bool_]]:
         """Which scores exceed their thresholds; a score that is no number does."""
@@ -81,6 +107,8 @@ def save(folder: Path, guard: Guard) -> None:
     for name in ("novelty", "consistency"):
         model = getattr(guard, name)
         arrays |= {f"{name}.{field.name}": getattr(model, field.name) for field in fields(model)}
+    if guard.sight is not None:
+        arrays |= {"sight.mean": guard.sight.mean, "sight.axes": guard.sight.axes}
     with open(folder / ARRAYS, "wb") as file:
         np.savez_compressed(file, **arrays)
     text = {
@@ -91,6 +119,8 @@ def save(folder: Path, guard: Guard) -> None:
         "thresholds": dict(guard.thresholds),
         "about": dict(guard.about),
     }
+    if (sight := guard.sight) is not None:
+        text["sight"] = {"camera": sight.camera, "frame": [*sight.frame], "pooled": [*sight.pooled]}
     (folder / CARD).write_text(json.dumps(text, indent=1, allow_nan=False) + "\n")
 
 
@@ -107,10 +137,28 @@ def load(folder: Path) -> Guard:
         for name, kind in (("novelty", Novelty), ("consistency", Consistency))
     }
     low, high = (_array(folder, arrays, name) for name in ("low", "high"))
-    return Guard(
-        card["task"], (card["window"][0], card["window"][1]), card["action_horizon"], low, high,
-        Novelty(**models["novelty"]), Consistency(**models["consistency"]), card["thresholds"], card["about"],
-    )  # fmt: skip
+    try:
+        sight = _sight(card["sight"], folder, arrays) if "sight" in card else None
+        return Guard(
+            card["task"], (card["window"][0], card["window"][1]), card["action_horizon"], low, high,
+            Novelty(**models["novelty"]), Consistency(**models["consistency"]), card["thresholds"],
+            card["about"], sight,
+        )  # fmt: skip
+    except ValueError as error:
+        raise ValueError(f"{folder / CARD}: {error}") from error
+
+
+def _sight(told: Any, folder: Path, arrays: Mapping[str, NDArray[Any]]) -> Sight:
+    told = told if isinstance(told, dict) else {"sight": told}
+    camera, frame, pooled = (told.get(key) for key in ("camera", "frame", "pooled"))
+    if not isinstance(camera, str) or not _is_size(frame) or not _is_size(pooled):
+        raise ValueError(f"sight is {told!r}, expected a camera, and two whole numbers of frame and pooled")
+    mean, axes = (_array(folder, arrays, f"sight.{name}") for name in ("mean", "axes"))
+    return Sight(camera, (frame[0], frame[1]), (pooled[0], pooled[1]), mean, axes)
+
+
+def _is_size(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and len(value) == 2 and all(type(v) is int and v > 0 for v in value)
 
 
 def _card(path: Path) -> dict[str, Any]:
@@ -127,7 +175,7 @@ def _card(path: Path) -> dict[str, Any]:
     for name, value in card["thresholds"].items():
         if name not in SIGNALS or type(value) not in (int, float) or not math.isfinite(value):
             raise ValueError(f"{path}: thresholds.{name} is {value!r}, expected {SIGNALS} and finite numbers")
-    if len(card["window"]) != 2 or not all(type(size) is int and size > 0 for size in card["window"]):
+    if not _is_size(card["window"]):
         raise ValueError(f"{path}: window is {card['window']}, expected two whole numbers")
     return card
 

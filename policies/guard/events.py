@@ -22,8 +22,8 @@ class Event:
     Args:
         episode: Its number in the ledger, or the seed of its generator where there is no ledger.
         step: Control steps since the episode's start.
-        signal: finite, range, novelty, consistency, gate, likelihood; of a difference what is compared; of a
-            trip the first signal that was alarmed; of a release nothing.
+        signal: finite, range, novelty, consistency, gate, likelihood, sight; of a difference what is
+            compared; of a trip the first signal that was alarmed; of a release nothing.
         value, threshold: None where they are no numbers.
     """
 

@@ -6,7 +6,8 @@
     always    what is not finite or outside the stated range is never played: hold, and an event
 
 Policies are stateless, a guard is not: it compares with the plan before. An episode is known by its own
-generator, which a rollout makes anew for every episode; nothing else tells rows apart. The student draws the
+generator, which a rollout makes anew for every episode; nothing else tells rows apart. The camera of the
+guard's sight is the guard's alone: who plans does not see its frames. The student draws the
 same numbers as without a guard, so an episode without a trip is bit by bit the student's; the teacher's
 numbers are a function of the episode's seed and of the step.
 """
@@ -24,7 +25,9 @@ from stillhand.policies.guard.hold import Hold
 from stillhand.policies.guard.hysteresis import Hysteresis, State
 
 MODES = ("shadow", "guarded", "full")
-AWAKE = ("finite", "consistency")  # signals that can be quiet while an arm is held: it moves unlike any other
+# signals that can be quiet while an arm is held: novelty cannot, it moves unlike any other; its picture is as
+# usual as while it moved
+AWAKE = ("finite", "consistency", "sight")
 FALLBACK_KEY = 11  # spawn key of an episode's seed: the teacher's randomness
 
 
@@ -120,12 +123,17 @@ class GuardedPolicy:
     def act(
         self, observation: Array, rngs: Sequence[np.random.Generator], frames: Frames = NO_FRAMES
     ) -> Chunk:
-        """One chunk per episode, every number of it finite, and what is executed within the stated range."""
+        """One chunk per episode, every number of it finite, and what is executed within the stated range.
+
+        Raises:
+            ValueError: Frames of the guard's camera are missing, or of another type or size.
+        """
+        shown = self._shown(frames)
         episodes = [self._episode(rng) for rng in rngs]
         finite = np.isfinite(observation).all(axis=(1, 2))
         # rows that are not finite keep their place in the call; nothing planned for them is played
         seen = np.where(finite[:, None, None], observation, np.float32(0))
-        planned = self._student.act(seen, rngs, frames)
+        planned = self._student.act(seen, rngs, shown)
         scores = {} if self._mode == "full" else self._scores(episodes, seen, finite, planned, frames)
         sound = self._sound(planned.actions) & finite
         alarms = self._alarms(finite, sound, scores)
@@ -133,7 +141,7 @@ class GuardedPolicy:
         wanted = self._advanced(episodes, finite, sound, alarms)
         actions, acting = planned.actions.copy(), wanted
         if "teacher" in wanted:
-            taught = self._taught(episodes, seen, frames)
+            taught = self._taught(episodes, seen, shown)
             if self._mode == "shadow":
                 self._compare(episodes, planned.actions, taught, scores)
             safe = self._sound(taught) & finite
@@ -169,8 +177,14 @@ class GuardedPolicy:
                 known[row], before[row], executed[row] = True, episode.window, episode.executed
         scores = dict(self._guard.scores(windows, before, executed, known))
         if self._judge is not None:
-            scores |= self._judge(seen, planned.actions, frames)
+            scores |= self._judge(seen, planned.actions, self._shown(frames))
+        scores |= self._guard.looked({name: windows[:, -1] for name, windows in frames.items()})
         return {name: np.where(finite, values, -np.inf) for name, values in scores.items()}
+
+    def _shown(self, frames: Frames) -> Frames:
+        """What student, teacher and judge see."""
+        sight = self._guard.sight
+        return frames if sight is None else {n: seen for n, seen in frames.items() if n != sight.camera}
 
     def _sound(self, actions: Array) -> Array:
         """Rows whose every action is finite, and those to be executed in the stated range."""

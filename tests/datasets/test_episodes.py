@@ -36,6 +36,17 @@ def test_what_was_appended_is_loaded(recorder: "Recorder", tmp_path: Path) -> No
     assert EpisodeStore.open(store.path).attributes == recorder.attributes
 
 
+def test_rows_are_streamed_episode_by_episode_and_checked(recorder: "Recorder", tmp_path: Path) -> None:
+    store = recorder.store(tmp_path / "s.zarr", [3, 5, 2])
+    for found, episode in zip(store.streamed("action"), recorder.episodes([3, 5, 2]), strict=True):
+        np.testing.assert_array_equal(found, episode.arrays["action"])
+    zarr.open_group(store.path)["data/action"][4, 0] = 7.0
+    with pytest.raises(ValueError, match="data/action has content hash .* changed outside of append"):
+        list(store.streamed("action"))
+    with pytest.raises(ValueError, match="no key 'reward'"):
+        list(store.streamed("reward"))
+
+
 @pytest.mark.parametrize("chunk_bytes", [16, 100, 2**19])
 def test_chunks_and_groups_do_not_show(
     recorder: "Recorder", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int

@@ -60,7 +60,12 @@ def test_the_page_says_what_was_counted() -> None:
     row = summary(RESULTS, EVENTS, ONSET, None)
     rows = [{"case": "frozen", "execution": "hold", "commit": "a", **row}]
     share = {"states": rate(1, 100), "episodes": rate(1, 10)}
-    guard = {"action_horizon": 2, "rate": 0.01, "per": "episode", "thresholds": {"novelty": -3.25}}
+    guard: dict[str, Any] = {
+        "action_horizon": 2,
+        "rate": 0.01,
+        "per": "episode",
+        "thresholds": {"novelty": -3.25},
+    }
     about: dict[str, Any] = {
         "commit": "a", "device": "c", "command": "x", "task": "t", "student": "s", "teacher": "d",
         "episodes": [1000, 20, 10], "guard": {**guard, "rate_per_signal_95": 0.02}, "rows": rows,
@@ -73,4 +78,9 @@ def test_the_page_says_what_was_counted() -> None:
         in text
     )
     assert "2, 2, 2 | consistency 1, novelty 1 |" in text and "novelty -3.25" in text
+    assert "Sight:" not in text
+    sizes = {"camera": "scene", "frame": [64, 54], "pooled": [16, 18], "components": 20}
+    guard["sight"] = {**sizes, "frames": 4096, "episodes": 240}
+    looks = "camera scene, 64 x 54 pixels averaged to 16 x 18, 20 components of 4,096 frames of 240 demonstr"
+    assert looks in markdown("T", {**about, "guard": {**about["guard"], **guard}})
     assert said(rows[0]) == "frozen, hold: 2/4 succeed, 1 false alarms, caught 1 of 2"

@@ -7,6 +7,7 @@ import pytest
 
 from stillhand.policies.guard import calibration
 from stillhand.policies.guard.conformal import threshold
+from stillhand.policies.guard.sight import Sight
 
 
 def test_a_replay_is_what_a_controller_meets(point: Any) -> None:
@@ -82,3 +83,14 @@ def test_a_rate_beyond_the_episodes_is_refused(point: Any) -> None:
         calibration.fitted(
             point.demonstrations(60, 1), 2, 2, components=2, resolution=0.02, range_margin=-1.0, seed=0
         )
+
+
+def test_frames_are_judged_at_the_states_of_a_replay(point: Any) -> None:
+    """A frame as bright as its row's number: its score says which one was looked at."""
+    data = point.demonstrations(3, 9)
+    met = calibration.replay(data, observation_horizon=2, action_horizon=5)
+    rows = np.arange(36, dtype=np.uint8).reshape(3, 12, 1, 1, 1) * np.ones((1, 1, 2, 2, 3), np.uint8)
+    black = Sight("scene", (2, 2), (1, 1), np.zeros(3), np.zeros((0, 3)))
+    scores = calibration.looked(black, rows, 5)
+    np.testing.assert_allclose(255 * np.sqrt(scores / 3), [0, 5, 10, 12, 17, 22, 24, 29, 34])
+    assert len(scores) == len(met.windows)

@@ -1,6 +1,7 @@
 """A guard comes back from disk as it was, or is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 
 from stillhand.policies.guard import calibration, card
+from stillhand.policies.guard.sight import Sight
+
+SIGHT = Sight("scene", (4, 6), (2, 1), np.linspace(0.1, 0.6, 6), np.eye(6)[:2])
 
 
 def test_a_guard_comes_back_as_it_was(point: Any, tmp_path: Path) -> None:
@@ -61,4 +65,46 @@ def test_damaged_arrays_are_refused(point: Any, tmp_path: Path) -> None:
         card.load(tmp_path)
     (tmp_path / card.CARD).unlink()
     with pytest.raises(ValueError, match=r"guard\.json: no readable guard"):
+        card.load(tmp_path)
+
+
+def test_sight_comes_back_as_it_was_and_leaves_no_trace_where_it_is_not(point: Any, tmp_path: Path) -> None:
+    guard = point.guard()
+    for name, sight in {"with": SIGHT, "without": None}.items():
+        thresholds = {**guard.thresholds, **({} if sight is None else {"sight": 0.5})}
+        card.save(tmp_path / name, replace(guard, sight=sight, thresholds=thresholds))
+    again = card.load(tmp_path / "with")
+    assert again.thresholds["sight"] == 0.5 and again.sight is not None
+    assert (again.sight.camera, again.sight.frame, again.sight.pooled) == ("scene", (4, 6), (2, 1))
+    frames = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(again.looked({"scene": frames})["sight"], SIGHT.score(frames))
+    bare = card.load(tmp_path / "without")
+    assert bare.sight is None and bare.looked({"scene": frames}) == {}
+    assert "sight" not in json.loads((tmp_path / "without" / card.CARD).read_text())
+
+
+def test_a_guard_with_sight_asks_for_its_camera(point: Any) -> None:
+    guard = replace(point.guard(), sight=SIGHT)
+    with pytest.raises(ValueError, match="looks through camera scene, got no frame"):
+        guard.looked({})
+    with pytest.raises(ValueError, match="looks through camera scene, got frames of wrist"):
+        guard.looked({"wrist": np.zeros((1, 4, 6, 3), np.uint8)})
+    with pytest.raises(ValueError, match=r"thresholds\.sight is there, but nothing"):
+        replace(guard, sight=None, thresholds={"sight": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        (None, "sight is"), (3, "sight is"), ({"camera": "scene", "frame": [4, 6]}, "sight is"),
+        ({"camera": 1, "frame": [4, 6], "pooled": [2, 1]}, "sight is"),
+        ({"camera": "scene", "frame": [4, 6], "pooled": [3, 1]}, "cannot be averaged to"),
+        ({"camera": "scene", "frame": [4, 6], "pooled": [2, 2]}, "have 12 numbers, got a mean of"),
+    ],
+)  # fmt: skip
+def test_damaged_sight_is_refused(point: Any, tmp_path: Path, told: object, says: str) -> None:
+    card.save(tmp_path, replace(point.guard(), sight=SIGHT))
+    text = json.loads((tmp_path / card.CARD).read_text())
+    (tmp_path / card.CARD).write_text(json.dumps({**text, "sight": told}))
+    with pytest.raises(ValueError, match=rf"guard\.json: .*{says}"):
         card.load(tmp_path)

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stillhand.datasets.schema import NO_FRAMES, Frames
 from stillhand.envs.base import Policy
 from stillhand.policies.guard.events import Event
 from stillhand.policies.guard.hold import Hold
 from stillhand.policies.guard.hysteresis import Hysteresis
 from stillhand.policies.guard.policy import GuardedPolicy
+from stillhand.policies.guard.sight import Sight
 
 HOLD = Hold((0.0, 0.0))
 FAR = np.full((1, 2, 2), 50.0, dtype=np.float32)  # no demonstration was ever there
@@ -29,10 +31,11 @@ class Played:
         self.policy = GuardedPolicy(student, guard, log=self.events.append, **how)
         self.rng = np.random.default_rng(5)
         self.window = np.zeros((1, 2, 2), dtype=np.float32)
+        self.frames: Frames = NO_FRAMES
 
     def plan(self, shift: float = 0.0) -> float:
         """One plan, of which two actions are executed; the first of them. `shift` is the sensor's fault."""
-        actions = self.policy.act(self.window + np.float32(shift), [self.rng]).actions[0]
+        actions = self.policy.act(self.window + np.float32(shift), [self.rng], self.frames).actions[0]
         at = self.window[0, -1]
         self.window = np.stack([at + actions[0], at + actions[0] + actions[1]])[None]
         return float(actions[0, 0])
@@ -173,3 +176,59 @@ def test_what_does_not_fit_is_refused(point: Any, always: Any) -> None:
     long = always(0.1)
     long.prediction_horizon = 8
     refuses("the same horizons", teacher=long)
+
+
+def seeing(point: Any) -> Any:
+    """A guard whose camera usually sees black: a white frame scores 3."""
+    sight = Sight("scene", (2, 2), (1, 1), np.zeros(3), np.zeros((0, 3)))
+    guard = point.guard()
+    return replace(guard, sight=sight, thresholds={**guard.thresholds, "sight": 0.5})
+
+
+def seen(older: int, newest: int) -> Frames:
+    return {
+        "scene": np.array([older, newest], np.uint8).reshape(1, 2, 1, 1, 1) * np.ones((2, 2, 3), np.uint8)
+    }
+
+
+def test_a_strange_picture_trips_and_is_judged_while_held(point: Any, always: Any) -> None:
+    """The newest frame counts. Held while it is strange, and for the plans that recovery asks for."""
+    rule = Hysteresis(recover_after=2, grace=0)
+    played = Played(point, always(0.1), guard=seeing(point), hysteresis=rule)
+    done = list[float]()
+    for frame in (0, 255, 255, 255, 0, 0, 0):
+        played.frames = seen(255 if frame == 0 else 0, frame)
+        done.append(played.plan())
+    assert done == pytest.approx([0.1, 0, 0, 0, 0, 0.1, 0.1])
+    assert played.told("alarm") == [(2, "sight", "hold")] == played.told("trip")
+    assert played.told("release") == [(10, "", "student")]
+    assert {(e.value, e.threshold) for e in played.events if e.kind == "alarm"} == {(3.0, 0.5)}
+
+
+def test_the_guards_camera_is_the_guards_alone(point: Any, always: Any) -> None:
+    shown = list[list[str]]()
+
+    class Watched(always):  # type: ignore[misc]
+        def act(self, observation: Any, rngs: Any, frames: Any = NO_FRAMES) -> Any:
+            shown.append([*frames])
+            return super().act(observation, rngs)
+
+    def judge(observation: Any, actions: Any, frames: Any) -> Any:
+        shown.append([*frames])
+        return {}
+
+    own = {"guard": seeing(point), "teacher": Watched(0.2), "judge": judge}
+    played = Played(point, Watched(0.1), **own, mode="shadow")
+    played.frames = {**seen(0, 0), "wrist": np.zeros((1, 2, 5, 5, 3), np.uint8)}
+    played.plan()
+    assert shown == [["wrist"]] * 3
+
+
+def test_a_guard_with_sight_needs_frames_unless_it_is_off(point: Any, always: Any) -> None:
+    with pytest.raises(ValueError, match="camera scene, got no frame"):
+        Played(point, always(0.1), guard=seeing(point)).plan()
+    played = Played(point, always(0.1), guard=seeing(point))
+    played.frames = {"scene": np.zeros((1, 2, 4, 4, 3), np.uint8)}
+    with pytest.raises(ValueError, match=r"shape \(4, 4, 3\), expected uint8 of shape \(2, 2, 3\)"):
+        played.plan()
+    assert Played(point, always(0.1), guard=seeing(point), mode="full").plan() == pytest.approx(0.1)

@@ -14,6 +14,7 @@ from stillhand.policies.guard.consistency import Consistency
 from stillhand.policies.guard.events import Event
 from stillhand.policies.guard.hold import Hold
 from stillhand.policies.guard.novelty import Novelty
+from stillhand.policies.guard.sight import Sight
 from stillhand.policies.runtime.controller import Controller
 from stillhand.policies.runtime.guarded import GuardedController
 
@@ -97,6 +98,42 @@ def test_what_does_not_fit_is_refused(folder: Path) -> None:
         GuardedController(Controller(folder), guard(), Hold((0.0, 0.0, 2e6)))
     with pytest.raises(ValueError, match="expected float32"):
         GuardedController(Controller(folder), guard(), HOLD).act(np.zeros(3))
+
+
+BLACK = Sight("scene", (2, 2), (1, 1), np.zeros(3), np.zeros((0, 3)))
+FRAMES = np.array([0, 255], np.uint8)[:, None, None, None] * np.ones((2, 2, 3), np.uint8)
+
+
+def seeing(folder: Path, log: Callable[[Event], None] = lambda event: None) -> GuardedController:
+    """Its camera usually sees black: a white frame scores 3."""
+    limits = {"novelty": 1e6, "consistency": 1e6, "sight": 0.5}
+    return GuardedController(Controller(folder, seed=4), guard(sight=BLACK, thresholds=limits), HOLD, log)
+
+
+def test_a_strange_picture_holds_from_the_next_plan_on(folder: Path) -> None:
+    events, zero = list[Event](), np.zeros(3, np.float32)
+    loop, alone = seeing(folder, events.append), Controller(folder, seed=4)
+    actions = np.stack([loop.act(zero, FRAMES[int(step >= 3)]) for step in range(7)])
+    np.testing.assert_array_equal(actions[:4], [alone.act(zero) for _ in range(4)])
+    assert not actions[4:].any()
+    assert [(e.signal, e.step, e.value, e.threshold) for e in events] == [("sight", 4, 3.0, 0.5)]
+
+
+def test_frames_are_needed_where_a_plan_is_made_and_must_fit(folder: Path) -> None:
+    zero = np.zeros(3, np.float32)
+    with pytest.raises(ValueError, match="a frame is given, but the guard has no sight"):
+        GuardedController(Controller(folder), guard(), HOLD).act(zero, FRAMES[0])
+    loop = seeing(folder)
+    for wrong, says in [
+        (None, "camera scene, got no frame"),
+        (np.zeros((2, 2, 3)), r"float64 of shape \(2, 2, 3\), expected uint8"),
+        (np.zeros((4, 2, 3), np.uint8), r"shape \(4, 2, 3\), expected uint8 of shape \(2, 2, 3\)"),
+    ]:
+        with pytest.raises(ValueError, match=says):
+            loop.act(zero, wrong)
+    alone = Controller(folder, seed=4)  # what was refused has changed nothing
+    actions = [loop.act(zero, FRAMES[0]), loop.act(zero), loop.act(zero, FRAMES[0])]
+    np.testing.assert_array_equal(actions, [alone.act(zero) for _ in range(3)])
 
 
 def test_a_robot_needs_numpy_and_onnxruntime_alone() -> None:
