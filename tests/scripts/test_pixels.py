@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -87,9 +88,28 @@ def test_a_frozen_encoder_is_the_teachers_and_a_free_one_is_not(home: Path) -> N
     assert any((w != weights[n]).any() for n, w in free.border.encoder.looks.state_dict().items())
 
 
+def test_a_frozen_student_that_was_killed_ends_in_the_same_bytes(
+    home: Path, tmp_path: Path, stage: Callable[..., Any]
+) -> None:
+    where = (f"data={home / 'd.zarr'}", f"teacher={home / 'diffusion'}", f"out={tmp_path}")
+    words = ("distill", *TASK, "method=vdd", *SMALL, *STUDENTS["vdd"], *where, "checkpoint_every=8", "keep=2")
+
+    def written() -> list[bytes]:
+        done = stage(*words)
+        assert done.code == 0, done.err
+        last = tmp_path / "step-00000012"
+        return [(tmp_path / "metrics.jsonl").read_bytes(), (last / "state.safetensors").read_bytes()]
+
+    whole = written()
+    rmtree(tmp_path / "step-00000012")
+    assert written() == whole
+    assert (home / "vdd" / "metrics.jsonl").read_bytes() == whole[0]  # nor does it matter when it is saved
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (("train", "method=diffusion", *SMALL, "policy.encoder.trained=false"), ("stillhand distill",)),
         (("train", "method=diffusion", "policy=mlp"), ("seen by ['scene']", "VisualEncoder")),
         (("train", "method=diffusion", *SMALL, "policy.encoder.columns=[4]"), ("[4]", "0..3")),
         (("train", "method=diffusion", *SMALL, "policy.encoder.augmentation.margin=30"), ("leaves nothing",)),
