@@ -191,8 +191,11 @@ def check_action_table(table: dict[str, Any], option: str) -> None:
     check_runs(table, (*own, f"policy={table['policy']}"), f"{option} {table['name']}")
     for words in ("collect", "states"):
         composed("collect", (*own, *table.get(words, ())))
-    controllers = composed("rollout", (*own, f"controllers={table['controllers']}"))["controllers"]
-    assert {entry["checkpoint"] for entry in controllers.values()} <= {*table["train"], *table["distill"]}
+    played = composed("rollout", (*own, f"controllers={table['controllers']}", *table["rollout"]))
+    controllers = played["controllers"]
+    chosen = entries.choose("controllers", controllers, played["only"])
+    assert table["reference"] in chosen
+    assert {entry["checkpoint"] for entry in chosen.values()} <= {*table["train"], *table["distill"]}
     assert {table["reference"], *table["pictured"]} <= {*controllers}
     if "often" in table:
         again = {controllers[name]["checkpoint"] for name in table["often"]["controllers"]}

@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from stillhand.datasets.episodes import EpisodeStore
+from stillhand.policies.frame_features import ROWS
+from stillhand.policies.vision import VisualEncoder
+from stillhand.scripts.actions import Actions
 
 TASK = ("task=avoiding_pixels", "task.env.cameras.scene=[24,20]")
 SMALL = (
@@ -86,6 +90,32 @@ def test_a_frozen_encoder_is_the_teachers_and_a_free_one_is_not(home: Path) -> N
     weights = teacher.border.encoder.looks.state_dict()
     assert all((w == weights[n]).all() for n, w in frozen.border.encoder.looks.state_dict().items())
     assert any((w != weights[n]).any() for n, w in free.border.encoder.looks.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [*STUDENTS])
+def test_a_frozen_student_learns_the_same_from_frames(
+    name: str, home: Path, tmp_path: Path, stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is augmented, looking in every batch gives the losses of looking once."""
+    still = [f"policy.encoder.augmentation.{key}=0.0" for key in ("contrast", "brightness")]
+    own = (*STUDENTS[name], *still, *([] if name == "vdd" else ["policy.encoder.trained=false"]))
+    where = (f"data={home / 'd.zarr'}", f"teacher={home / 'diffusion'}")
+    losses, asked, looked = [], list[int](), VisualEncoder.looked
+
+    def counted(self: VisualEncoder, name: str, frames: Tensor) -> Tensor:
+        asked.append(len(frames))
+        return looked(self, name, frames)
+
+    monkeypatch.setattr(VisualEncoder, "looked", counted)
+    for way in ("once", "always"):
+        done = stage("distill", *TASK, f"method={name}", *SMALL, *own, *where, f"out={tmp_path / way}")
+        assert done.code == 0, done.err
+        lines = (tmp_path / way / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+        monkeypatch.setattr(Actions, "looked", lambda self: self)
+        assert {*asked} == {ROWS if way == "once" else 32}
+        asked.clear()
+    np.testing.assert_allclose(*losses, rtol=2e-3, atol=1e-6)
 
 
 def test_a_frozen_student_that_was_killed_ends_in_the_same_bytes(
