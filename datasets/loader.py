@@ -6,15 +6,21 @@ There is no state to save: resuming is calling with a later step, and the order 
 every batch size and for any number of processes that share the steps among them.
 """
 
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float32, Int
 
 from stillhand.datasets import shuffle
 from stillhand.datasets.batch import Batch
 from stillhand.datasets.demonstrations import Demonstrations
 from stillhand.datasets.schema import Array
 from stillhand.datasets.windows import action_rows, boundaries, check_horizons, locate, observation_rows
+
+Features = Mapping[str, Float32[Array, "_ k _"]]
+"""By camera what was said of every frame of the data, (steps, k, w)."""
 
 
 class WindowLoader:
@@ -26,6 +32,8 @@ class WindowLoader:
         prediction_horizon: Actions per window (H).
         batch_size: Windows per batch.
         seed: Non-negative; fixes the order of windows for all epochs.
+        features: Called once, when the first batch is wanted: by camera what is to be said of every frame, in
+            k versions. Batches then hold these instead of frames.
 
     Raises:
         ValueError: A horizon no episode fills, batch_size < 1 or seed < 0.
@@ -38,12 +46,14 @@ class WindowLoader:
         prediction_horizon: int,
         batch_size: int,
         seed: int,
+        features: Callable[[], Features] | None = None,
     ) -> None:
         check_horizons(demonstrations.episode_ends, observation_horizon, prediction_horizon)
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected at least 1")
         if seed < 0:
             raise ValueError(f"seed is {seed}, expected a non-negative integer")
+        self.demonstrations = demonstrations
         self.observation_horizon = observation_horizon
         self.prediction_horizon = prediction_horizon
         self.batch_size = batch_size
@@ -51,7 +61,9 @@ class WindowLoader:
         # a memory map seen as a plain array: the subclass costs 2 us more per read
         self._observation = np.asarray(demonstrations.observation)
         self._action = np.asarray(demonstrations.action)
-        self._frames = {name: np.asarray(frames) for name, frames in demonstrations.frames.items()}
+        seen = demonstrations.frames if features is None else {}
+        self._frames = {name: np.asarray(frames) for name, frames in seen.items()}
+        self._look = features
         self._bounds = boundaries(demonstrations.episode_ends)
 
     def __len__(self) -> int:
@@ -68,6 +80,10 @@ class WindowLoader:
         windows = shuffle.order(len(self), self.seed, step * self.batch_size, self.batch_size)
         return self._gather(windows)
 
+    @cached_property
+    def _features(self) -> Features:
+        return {} if self._look is None else self._look()
+
     def _gather(self, windows: Int[Array, " b"]) -> Batch:
         first, last = locate(self._bounds, windows)
         actions, valid = action_rows(windows, last, self.prediction_horizon)
@@ -76,8 +92,10 @@ class WindowLoader:
             observation=torch.from_numpy(self._observation.take(observations, axis=0)),
             action=torch.from_numpy(self._action.take(actions, axis=0)),
             valid=torch.from_numpy(valid),
-            frames={
-                name: torch.from_numpy(frames.take(observations, axis=0))
-                for name, frames in self._frames.items()
-            },
+            frames=_taken(self._frames, observations),
+            features=_taken(self._features, observations),
         )
+
+
+def _taken(arrays: Mapping[str, Array], rows: Int[Array, "b t"]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(values.take(rows, axis=0)) for name, values in arrays.items()}

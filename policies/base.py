@@ -89,6 +89,8 @@ class Border(nn.Module):
 
     def seen(self, batch: Batch) -> Float[Tensor, "b t c"]:
         """Condition tokens of a batch."""
+        if isinstance(self.encoder, VisualEncoder) and batch.features:
+            return self.encoder.tokens(batch.observation, batch.features)
         return self.condition(batch.observation, batch.frames)
 
     def normalized(self, action: Float[Tensor, "b h a"]) -> Float[Tensor, "b h a"]:

@@ -6,12 +6,12 @@ Every camera has a network of its own and all steps of a window share it. In tra
 random, all its steps alike, and its brightness and contrast vary; when acting the crop is the middle.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Generator, Tensor, nn
 
 from stillhand.core.nets.embeddings import FourierFeatures
@@ -21,6 +21,9 @@ from stillhand.policies.encoders import NOTHING_SEEN, SeenFrames, StateEncoder
 
 Windows = UInt8[Tensor, "b t y x 3"]
 Crops = UInt8[Tensor, "b t v u 3"]
+Features = Float[Tensor, "b t w"]
+Draws = tuple[Int64[Tensor, "n 2"], Float[Tensor, "n 2"]]
+"""Corners of crops, and shades in -1..1 of contrast and brightness."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +49,46 @@ class Augmentation:
 
     def __call__(self, frames: Windows, generator: Generator) -> Crops:
         """Crop and recolour every window by draws of its own."""
-        corners = torch.randint(self.margin + 1, (len(frames), 2), generator=generator, device=frames.device)
-        shades = torch.rand(len(frames), 2, generator=generator, device=frames.device) * 2 - 1
+        return self.changed(frames, *self.drawn(len(frames), generator, frames.device))
+
+    @property
+    def idle(self) -> bool:
+        """Whether it changes nothing."""
+        return self.margin == self.contrast == self.brightness == 0
+
+    def drawn(self, n: int, generator: Generator, device: torch.device) -> Draws:
+        """Corners of crops and shades of n windows."""
+        corners = torch.randint(self.margin + 1, (n, 2), generator=generator, device=device)
+        return corners, torch.rand(n, 2, generator=generator, device=device) * 2 - 1
+
+    def changed(self, frames: Windows, corners: Int64[Tensor, "b 2"], shades: Float[Tensor, "b 2"]) -> Crops:
+        """Every window cropped and recoloured by what was drawn for it."""
         return self._coloured(self._cropped(frames, corners), shades)
 
     def batch(self, batch: Batch, cameras: Iterable[str], generator: Generator) -> Batch:
-        """A batch with the frames of some cameras cropped and recoloured, one camera after another."""
+        """A batch with the frames of some cameras cropped and recoloured, one camera after another.
+
+        Of frames that were looked at already, every window and camera draws one of the k versions.
+        """
+        if batch.features:
+            return replace(batch, features={name: _one(batch.features[name], generator) for name in cameras})
         return replace(batch, frames={name: self(batch.frames[name], generator) for name in cameras})
 
     def middle(self, frames: Windows) -> Crops:
         """The crop that is looked at when acting."""
-        half = torch.full((len(frames), 2), self.margin // 2, device=frames.device)
-        return self._cropped(frames, half)
+        top, bottom = self.margin // 2, self.margin - self.margin // 2
+        return frames[:, :, top : frames.shape[2] - bottom, top : frames.shape[3] - bottom]
 
-    def _cropped(self, frames: Windows, corners: Tensor) -> Crops:
+    def _cropped(self, frames: Windows, corners: Int64[Tensor, "b 2"]) -> Crops:
         if not self.margin:
             return frames
-        rows, columns = (
-            corners[:, i, None] + torch.arange(frames.shape[2 + i] - self.margin, device=frames.device)
-            for i in (0, 1)
-        )
-        each = torch.arange(len(frames), device=frames.device)[:, None, None, None]
-        steps = torch.arange(frames.shape[1], device=frames.device)[:, None, None]
-        return frames[each, steps, rows[:, None, :, None], columns[:, None, None, :]]
+        y, x = (side - self.margin for side in frames.shape[2:4])
+        # whole rows of pixels: an index of places costs nine times as much
+        cut = [
+            window[:, top : top + y, left : left + x]
+            for window, (top, left) in zip(frames, corners.tolist(), strict=True)
+        ]
+        return torch.stack(cut)
 
     def _coloured(self, frames: Windows, shades: Float[Tensor, "b 2"]) -> Windows:
         if self.contrast == self.brightness == 0:
@@ -77,9 +97,10 @@ class Augmentation:
         factor, shift = (shades * most).T.view(2, -1, 1, 1, 1, 1)
         seen = frames.float()
         mean = seen.mean(dim=(1, 2, 3, 4), keepdim=True)
-        shaded: Tensor = (1 + factor) * (seen - mean) + mean + shift
+        # in place, for new memory costs more than the sums
+        shaded = seen.sub_(mean).mul_(1 + factor).add_(mean).add_(shift)
         # light beyond the sensor's range is lost, as in a camera
-        return shaded.round().clamp(0, 255).to(torch.uint8)
+        return shaded.round_().clamp_(0, 255).to(torch.uint8)
 
 
 class VisualEncoder(nn.Module):
@@ -117,7 +138,7 @@ class VisualEncoder(nn.Module):
         if len({*columns}) < len(columns) or not all(0 <= i < spec.observation_dim for i in columns):
             most = spec.observation_dim - 1
             raise ValueError(f"columns are {list(columns)}, expected different ones of 0..{most}")
-        self.columns, self.augmentation = list(columns), augmentation
+        self.columns, self.augmentation, self.trained = list(columns), augmentation, trained
         self.state = state(spec=replace(spec, observation_dim=len(columns))) if columns else None
         self.sizes = {camera.name: self._size(camera) for camera in spec.cameras}
         looks: dict[str, Any] = {name: look(planes=3, size=size) for name, size in self.sizes.items()}
@@ -154,7 +175,23 @@ class VisualEncoder(nn.Module):
         self, observation: Float[Tensor, "b t o"], frames: SeenFrames = NOTHING_SEEN
     ) -> Float[Tensor, "b t c"]:
         """Condition tokens of windows; frames are whole, or augmented and thereby cropped already."""
-        tokens = [self._looked(name, frames[name]) for name in self.looks]
+        return self.tokens(observation, {name: self.looked(name, frames[name]) for name in self.looks})
+
+    def looked(self, name: str, frames: Windows) -> Features:
+        """What a camera's network says of windows; frames as for `forward`."""
+        if frames.shape[2:] == self.whole[name]:
+            frames = self.augmentation.middle(frames)
+        said: Tensor = self.looks[name](scaled(frames.flatten(0, 1).permute(0, 3, 1, 2)))
+        return said.view(*frames.shape[:2], -1)
+
+    def tokens(
+        self, observation: Float[Tensor, "b t o"], features: Mapping[str, Features]
+    ) -> Float[Tensor, "b t c"]:
+        """Condition tokens of windows of which every camera's network has said what it sees."""
+        tokens: list[Tensor] = [
+            self.features[name](features[name].flatten(0, 1)).unflatten(0, observation.shape[:2])
+            for name in self.looks
+        ]
         if self.state is not None:
             tokens.insert(0, self.state(observation[..., self.columns]))
         return torch.cat(tokens, dim=-1)
@@ -166,15 +203,14 @@ class VisualEncoder(nn.Module):
             raise ValueError(f"margin={self.augmentation.margin} leaves nothing of {camera}")
         return size
 
-    def _looked(self, name: str, frames: Windows) -> Float[Tensor, "b t w"]:
-        b, t = frames.shape[:2]
-        if frames.shape[2:] == self.whole[name]:
-            frames = self.augmentation.middle(frames)
-        pixels = scaled(frames.flatten(0, 1).permute(0, 3, 1, 2))
-        features: Tensor = self.features[name](self.looks[name](pixels))
-        return features.view(b, t, -1)
+
+def _one(features: Float[Tensor, "b t k w"], generator: Generator) -> Features:
+    """Of every window one of the k versions, drawn uniformly."""
+    b, _, k, _ = features.shape
+    drawn = torch.randint(k, (b,), generator=generator, device=features.device)
+    return features[torch.arange(b, device=features.device), :, drawn]
 
 
 def scaled(pixels: UInt8[Tensor, "b 3 y x"]) -> Float[Tensor, "b 3 y x"]:
     """Pixels as networks see them, -1..1."""
-    return pixels.float() / 127.5 - 1
+    return pixels.contiguous().float().div_(127.5).sub_(1)

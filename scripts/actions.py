@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.schema import Spec
 from stillhand.policies import checkpoint
-from stillhand.policies.base import Border, WindowModel, check_same_task
+from stillhand.policies.base import Border, ChunkPolicy, WindowModel, check_same_task
+from stillhand.policies.frame_features import frame_features
 from stillhand.policies.one_step import OneStepPolicy
 from stillhand.policies.teacher import DiffusionPolicy
+from stillhand.policies.vision import VisualEncoder
 from stillhand.scripts.running import Run, run_of
 from stillhand.scripts.teachers import check_data, check_network
 
 AUGMENTATION = 11  # purpose of a seed: what changes of the frames in a step
+COPIES = 12  # what changes of the frames that a frozen network looks at once
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Actions:
             run = dataclasses.replace(run, card={**run.card, "states": seen.fingerprint})
         torch.manual_seed(config["seed"])
         policy = checkpoint.build(border_of(config), config["model"], demonstrations.spec)
+        if config["distillation"] is None:
+            _check_seen(policy)
         horizons = policy.observation_horizon, policy.prediction_horizon
         how = *horizons, config["batch_size"], config["seed"]
         states = None if seen is None else WindowLoader(seen, *how)
@@ -88,6 +94,19 @@ class Actions:
         generator = torch.Generator().manual_seed(derived_seed(self.run.seed, 0, AUGMENTATION, number))
         return _moved(self.model.augmented(loader.batch(number), generator), self.run.device)
 
+    def looked(self) -> "Actions":
+        """The same; frozen camera networks look at all frames once, and batches hold what they said.
+
+        They do so when the first batch is wanted, and the features stay in memory. A run that was killed
+        looks again, by the same draws.
+        """
+        encoder = self.model.border.encoder if isinstance(self.model, ChunkPolicy) else None
+        if not isinstance(encoder, VisualEncoder) or encoder.trained:
+            return self
+        loader = _looking(self.loader, encoder, derived_seed(self.run.seed, 0, COPIES, 0))
+        states = self.states and _looking(self.states, encoder, derived_seed(self.run.seed, 0, COPIES, 1))
+        return dataclasses.replace(self, loader=loader, states=states)
+
     def fit(self) -> None:
         """Measure what is fixed before training."""
         self.model.cpu().fit(self.demonstrations, self.run.seed)
@@ -104,6 +123,11 @@ class Actions:
         with torch.no_grad():
             cond = (self.observed or border).seen(batch)
         return Examples(border.normalized(batch.action), cond, own)
+
+    @property
+    def cond_width(self) -> int:
+        """Numbers per condition token."""
+        return self.pupil().border.cond_shape[1]
 
     def teacher(self, folder: Path) -> tuple[DiffusionPolicy, Checkpoint]:
         """A diffusion policy of the same task, trained on the same demonstrations.
@@ -133,11 +157,23 @@ class Actions:
     def taught_by(self, teacher: DiffusionPolicy) -> "Actions":
         """The same, its policy started from the teacher, whose encoder speaks to teacher and critic.
 
+        Networks of cameras that stay as they are then look at every frame.
+
         Raises:
             ValueError: If task, horizons, normalizers or network differ.
         """
         self.pupil().adopt(teacher)
-        return dataclasses.replace(self, observed=teacher.border)
+        return dataclasses.replace(self, observed=teacher.border).looked()
+
+
+def _check_seen(policy: WindowModel) -> None:
+    """Networks that are to stay as they are must have learnt to see; ValueError says who has."""
+    encoder = policy.border.encoder if isinstance(policy, ChunkPolicy) else None
+    if isinstance(encoder, VisualEncoder) and not encoder.trained:
+        raise ValueError(
+            "policy.encoder.trained=false leaves camera networks as they are, but without a teacher they are "
+            "fresh (after a warm-up: their keypoints): use stillhand distill, or policy.encoder.trained=true"
+        )
 
 
 def demonstrations_of(config: dict[str, Any]) -> Demonstrations:
@@ -166,8 +202,18 @@ def _states(config: dict[str, Any], spec: Spec) -> Demonstrations | None:
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
-    frames = {name: seen.to(device) for name, seen in batch.frames.items()}
-    return Batch(batch.observation.to(device), batch.action.to(device), batch.valid.to(device), frames)
+    frames, features = (
+        {name: seen.to(device) for name, seen in given.items()} for given in (batch.frames, batch.features)
+    )
+    numbers = batch.observation.to(device), batch.action.to(device), batch.valid.to(device)
+    return Batch(*numbers, frames, features)
+
+
+def _looking(loader: WindowLoader, encoder: VisualEncoder, seed: int) -> WindowLoader:
+    """The same windows, with what the networks say in place of the frames."""
+    horizons = loader.observation_horizon, loader.prediction_horizon
+    look = partial(frame_features, encoder, loader.demonstrations, seed)
+    return WindowLoader(loader.demonstrations, *horizons, loader.batch_size, loader.seed, look)
 
 
 def border_of(config: dict[str, Any]) -> dict[str, Any]:

@@ -75,6 +75,11 @@ class Pictures:
         cond = self.model.condition(batch.labels)
         return Examples(self.model.normalized(batch.pixels), cond, cond)
 
+    @property
+    def cond_width(self) -> int:
+        """Numbers per condition token."""
+        return self.examples(0).cond.shape[2]
+
     def teacher(self, folder: Path) -> tuple[ImageDiffusion, Checkpoint]:
         """A diffusion model trained on the same images, with the network of the model that starts from it.
 

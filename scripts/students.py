@@ -67,6 +67,11 @@ class Domain(Protocol):
         """One normalized batch."""
         ...
 
+    @property
+    def cond_width(self) -> int:
+        """Numbers per condition token."""
+        ...
+
     def teacher(self, folder: Path) -> tuple[Any, Checkpoint]:
         """A teacher of the same data; its `denoiser` is what a method asks."""
         ...
@@ -98,6 +103,7 @@ def variational_training(actions: Actions, folder: Path, description: Mapping[st
             "learn from the teacher (distillation.gate_data=teacher)"
         )
     distill.adopt(student, teacher)
+    actions = actions.looked()
     student.start_at_centres(actions.demonstrations, run.seed)
     span = run.settings.steps - settings.warmup_steps
 
@@ -132,7 +138,8 @@ def one_step_training(domain: Domain, folder: Path | None, description: Mapping[
     _check_turns(turns, method, run)
     model = domain.pupil()
     state = TrainState(model, run.settings)
-    players = _players(model, state.average, teacher, method, domain.examples(0))
+    critic = method.critic(model.generator.denoiser, domain.cond_width)
+    players = _players(model, state.average, teacher, critic and critic.to(run.device))
     supply = Supply(domain.examples, domain.loss, run.seed)
     duel = Duel(state, players, method, supply, turns, run.settings)
     return run, duel, duel.run()
@@ -163,11 +170,8 @@ def _check_turns(turns: Turns, method: Method[Any], run: Run) -> None:
 
 
 def _players(
-    model: Any, average: nn.Module, teacher: Denoiser | None, method: Method[Any], examples: Examples
+    model: Any, average: nn.Module, teacher: Denoiser | None, critic: nn.Module | None
 ) -> Players[Any]:
-    critic = method.critic(model.generator.denoiser, examples.cond.shape[2])
-    if critic is not None:
-        critic.to(examples.cond.device)
     mean: Any = average
     return Players(model.generator, mean.generator, teacher, critic)
 

@@ -191,9 +191,10 @@ def check_action_table(table: dict[str, Any], option: str) -> None:
     check_runs(table, (*own, f"policy={table['policy']}"), f"{option} {table['name']}")
     for words in ("collect", "states"):
         composed("collect", (*own, *table.get(words, ())))
-    controllers = composed("rollout", (*own, f"controllers={table['controllers']}"))["controllers"]
-    assert {entry["checkpoint"] for entry in controllers.values()} <= {*table["train"], *table["distill"]}
-    assert {table["reference"], *table["pictured"]} <= {*controllers}
+    played = composed("rollout", (*own, f"controllers={table['controllers']}", *table["rollout"]))
+    chosen = entries.choose("controllers", controllers := played["controllers"], played["only"])
+    assert {entry["checkpoint"] for entry in chosen.values()} <= {*table["train"], *table["distill"]}
+    assert table["reference"] in chosen and {*table["pictured"]} <= {*controllers}
     if "often" in table:
         again = {controllers[name]["checkpoint"] for name in table["often"]["controllers"]}
         assert again == {*table["often"]["runs"]} and table["reference"] in table["often"]["controllers"]
@@ -220,8 +221,7 @@ def check_guidance_table(table: dict[str, Any]) -> None:
         entries.choose("generators", data["generators"], [])
         assert {*data["generators"]} == names | {"vq", "teacher-35"}
         assert {*table["pictured"]} <= {*names, "vq"}
-        trained = {entry["checkpoint"] for entry in data["generators"].values()}
-        assert trained == {"vq", "diffusion", *table["train"]}
+        assert {e["checkpoint"] for e in data["generators"].values()} == {"vq", "diffusion", *table["train"]}
 
 
 PAPERS: dict[str, dict[str, tuple[Any, ...]]] = {

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhand.datasets.loader import WindowLoader
+from stillhand.datasets.loader import Features, WindowLoader
 
 if TYPE_CHECKING:
     from .conftest import Recorder, SeeingRecorder
@@ -62,6 +62,26 @@ def test_frames_are_those_of_the_observations_and_never_of_another_episode(seein
         episode, t = divmod(round(observation[-1, 0].item()), 1000)
         seen = [10 * episode + max(t + k, 0) for k in (-2, -1, 0)]
         assert top[:, 0, 0, 0].tolist() == seen == hand[:, 1, 1, 2].tolist()
+
+
+def test_features_stand_where_frames_stood_and_are_asked_for_once(seeing: "SeeingRecorder") -> None:
+    asked, data = [], seeing.demonstrations([5, 1, 8])
+    versions = np.arange(2, dtype=np.float32)[:, None]
+
+    def look() -> Features:
+        asked.append(1)
+        return {name: frames[:, 0, 0, :1, None] + versions for name, frames in data.frames.items()}
+
+    plain, loader = (WindowLoader(data, 3, 2, batch_size=7, seed=0, features=f) for f in (None, look))
+    assert not asked
+    for step in range(3):
+        seen, batch = plain.batch(step), loader.batch(step)
+        assert not batch.frames and not seen.features and len(asked) == 1
+        assert torch.equal(batch.action, seen.action)
+        for name, features in batch.features.items():
+            assert features.shape == (7, 3, 2, 1)
+            pixel = seen.frames[name][:, :, 0, 0, 0].float()
+            assert torch.equal(features[..., 0], torch.stack([pixel, pixel + 1], dim=-1))
 
 
 def test_resuming_needs_only_the_step(recorder: "Recorder") -> None:

@@ -107,6 +107,29 @@ def test_augmentation_is_a_function_of_its_seed_and_varies_between_windows() -> 
     assert len(torch.unique(corners.flatten(1), dim=0)) == 9  # every crop there is
 
 
+def test_windows_draw_one_of_the_versions_that_were_looked_at() -> None:
+    versions = torch.arange(3.0)[None, None, :, None] + 10 * torch.arange(2.0)[None, :, None, None]
+    seen = dataclasses.replace(batch(90), frames={}, features={"top": versions.expand(90, 2, 3, 4)})
+    one, same, other = (
+        Augmentation(2).batch(seen, ["top"], torch.Generator().manual_seed(seed)).features["top"]
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    assert torch.equal(one[:, 1], one[:, 0] + 10)  # all steps of a window the same version
+    counts = [int((one[:, 0] == version).all(-1).sum()) for version in range(3)]
+    assert sum(counts) == 90 and min(counts) > 15
+
+
+def test_colours_are_those_of_the_formula() -> None:
+    frames, rng = batch(5).frames["top"], torch.Generator().manual_seed(3)
+    changer = Augmentation(0, 0.4, 0.3)
+    _, shades = changer.drawn(5, rng, frames.device)
+    factor, shift = (shades * torch.tensor([0.4, 255 * 0.3])).T.view(2, -1, 1, 1, 1, 1)
+    mean = frames.float().mean(dim=(1, 2, 3, 4), keepdim=True)
+    shaded = ((1 + factor) * (frames.float() - mean) + mean + shift).round().clamp(0, 255)
+    assert torch.equal(changer(frames, torch.Generator().manual_seed(3)), shaded.to(torch.uint8))
+
+
 def test_contrast_turns_around_the_mean_and_brightness_moves_it() -> None:
     frames = torch.full((200, 1, 4, 4, 3), 100, dtype=torch.uint8)
     assert torch.equal(Augmentation(0, 0.5, 0.0)(frames, torch.Generator()), frames)

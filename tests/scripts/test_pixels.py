@@ -3,12 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from stillhand.datasets.episodes import EpisodeStore
+from stillhand.policies.frame_features import ROWS
+from stillhand.policies.vision import VisualEncoder
+from stillhand.scripts.actions import Actions
 
 TASK = ("task=avoiding_pixels", "task.env.cameras.scene=[24,20]")
 SMALL = (
@@ -87,9 +92,54 @@ def test_a_frozen_encoder_is_the_teachers_and_a_free_one_is_not(home: Path) -> N
     assert any((w != weights[n]).any() for n, w in free.border.encoder.looks.state_dict().items())
 
 
+@pytest.mark.parametrize("name", [*STUDENTS])
+def test_a_frozen_student_learns_the_same_from_frames(
+    name: str, home: Path, tmp_path: Path, stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is augmented, looking in every batch gives the losses of looking once."""
+    still = [f"policy.encoder.augmentation.{key}=0.0" for key in ("contrast", "brightness")]
+    own = (*STUDENTS[name], *still, *([] if name == "vdd" else ["policy.encoder.trained=false"]))
+    where = (f"data={home / 'd.zarr'}", f"teacher={home / 'diffusion'}")
+    losses, asked, looked = [], list[int](), VisualEncoder.looked
+
+    def counted(self: VisualEncoder, name: str, frames: Tensor) -> Tensor:
+        asked.append(len(frames))
+        return looked(self, name, frames)
+
+    monkeypatch.setattr(VisualEncoder, "looked", counted)
+    for way in ("once", "always"):
+        done = stage("distill", *TASK, f"method={name}", *SMALL, *own, *where, f"out={tmp_path / way}")
+        assert done.code == 0, done.err
+        lines = (tmp_path / way / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+        monkeypatch.setattr(Actions, "looked", lambda self: self)
+        assert {*asked} == {ROWS if way == "once" else 32}
+        asked.clear()
+    np.testing.assert_allclose(*losses, rtol=2e-3, atol=1e-6)
+
+
+def test_a_frozen_student_that_was_killed_ends_in_the_same_bytes(
+    home: Path, tmp_path: Path, stage: Callable[..., Any]
+) -> None:
+    where = (f"data={home / 'd.zarr'}", f"teacher={home / 'diffusion'}", f"out={tmp_path}")
+    words = ("distill", *TASK, "method=vdd", *SMALL, *STUDENTS["vdd"], *where, "checkpoint_every=8", "keep=2")
+
+    def written() -> list[bytes]:
+        done = stage(*words)
+        assert done.code == 0, done.err
+        last = tmp_path / "step-00000012"
+        return [(tmp_path / "metrics.jsonl").read_bytes(), (last / "state.safetensors").read_bytes()]
+
+    whole = written()
+    rmtree(tmp_path / "step-00000012")
+    assert written() == whole
+    assert (home / "vdd" / "metrics.jsonl").read_bytes() == whole[0]  # nor does it matter when it is saved
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (("train", "method=diffusion", *SMALL, "policy.encoder.trained=false"), ("stillhand distill",)),
         (("train", "method=diffusion", "policy=mlp"), ("seen by ['scene']", "VisualEncoder")),
         (("train", "method=diffusion", *SMALL, "policy.encoder.columns=[4]"), ("[4]", "0..3")),
         (("train", "method=diffusion", *SMALL, "policy.encoder.augmentation.margin=30"), ("leaves nothing",)),
