@@ -38,7 +38,7 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
     todo = [seed for seed, path in zip(table["seeds"], late, strict=True) if not complete(path)]
     words = [*table["virtual"], *extra]
     run_all([command(table, root, seed, "virtual", words) for seed in todo], settings["processes"])
-    wall = [row for name in table["clocks"] for row in _timed(table, name, root, run_all, extra)]
+    wall = [row for name in table["clocks"] or () for row in _timed(table, name, root, run_all, extra)]
     rows = pooled([row for path in late for row in read(path)["rows"]])
     about = made_here(rows, demonstrations=described(data), wall=wall)
     out.with_suffix(".svg").write_bytes(curves(rows).data)

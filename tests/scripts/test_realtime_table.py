@@ -66,6 +66,9 @@ def test_only_what_is_missing_is_played_and_all_seeds_are_pooled(tmp_path: Path)
         ran.clear()
         write(settings, run_all, tmp_path, tmp_path / "table")
         assert [words[5] for words in ran] == ["mode=wall"] * 2  # virtual time need not be played again
+        ran.clear()
+        write({**settings, "table": {**TABLE, "clocks": None}}, run_all, tmp_path, tmp_path / "table")
+        assert not ran and json.loads((tmp_path / "table.json").read_text())["wall"] == []
     (row,) = json.loads((tmp_path / "table.json").read_text())["rows"]
     assert row["success"]["k"] == 17 and row["seeds"] == [1, 2]
     assert (tmp_path / "table.md").read_text().startswith("# Clock\n\nTraining seeds 1, 2; ")
