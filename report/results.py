@@ -1,8 +1,7 @@
 """The run directory, read once and checked: ledger, rollouts, latency and mixtures.
 
-Every controller must have been rolled out on the run's own ledger, row by row and from the same initial
-states, with the same action horizon, after training on the same data: only then are differences between
-controllers paired, and differences between methods.
+Every controller must have been rolled out on the run's own ledger, row by row, from the same initial states,
+with the same horizon of actions, trained on the same data: only then are differences paired, and of methods.
 """
 
 from collections.abc import Callable, Mapping, Sequence

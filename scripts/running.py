@@ -3,8 +3,7 @@
     RUN/metrics.jsonl              one JSON object per optimizer step
     RUN/step-00008000/             the latest checkpoint
 
-Started again, a run continues from its latest checkpoint, and the lines of metrics beyond it are written
-again, equal to the bit. A folder of another configuration is refused, so nothing is overwritten.
+Started again, a run continues from its latest checkpoint, to the bit; another configuration is refused.
 """
 
 import importlib.util
