@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from stillhand.core.diffusion.discrete import check_tokens
+
 
 class Bins(nn.Module):
     """V bins for each of d numbers; part of a model's state dict.
@@ -93,8 +95,7 @@ class Bins(nn.Module):
         Raises:
             ValueError: A token out of range.
         """
-        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.size:
-            raise ValueError(f"a token must lie in 0..{self.size - 1}, got {tokens.tolist()}")
+        check_tokens(tokens, self.size)
         rows = tokens.reshape(-1, tokens.shape[-1])
         return self.centres.gather(1, rows.T).T.reshape(tokens.shape)
 

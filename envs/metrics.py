@@ -35,6 +35,12 @@ def wilson(k: int, n: int) -> Interval:
     return float(interval.low), float(interval.high)
 
 
+def rate(k: int, n: int) -> dict[str, int | float]:
+    """A rate as tables keep it: k, n, value, and Wilson's interval as low and high."""
+    low, high = wilson(k, n)
+    return {"k": k, "n": n, "value": k / n, "low": low, "high": high}
+
+
 def clopper_pearson(k: int, n: int) -> Interval:
     """95 % exact interval of a rate k/n; wider than Wilson's [CP]."""
     interval = binomtest(k, _tried(n)).proportion_ci(method="exact")

@@ -64,7 +64,20 @@ class ImageModel(nn.Module, ABC):
         return ((x.float() + 1) * (self.spec.peak / 2)).round().clamp(0, self.spec.peak).to(torch.uint8)
 
     def condition(self, labels: Int64[Tensor, " b"]) -> Float[Tensor, "b 1 classes"]:
-        """One-hot classes, one token each."""
+        """One-hot classes, one token each.
+
+        Raises:
+            ValueError: On a CPU, an unknown class; a GPU would have to be waited for.
+        """
+        if (
+            labels.is_cpu
+            and len(labels)
+            and not 0 <= min(own := labels.tolist()) <= max(own) < self.spec.classes
+        ):
+            wrong = next(label for label in own if not 0 <= label < self.spec.classes)
+            raise ValueError(
+                f"a class of {self.spec.name} must lie in 0..{self.spec.classes - 1}, got {wrong}"
+            )
         return F.one_hot(labels, self.spec.classes).float().unsqueeze(1)
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from stillhand.core.diffusion.decoding import Decoding, Laws, laws_of
-from stillhand.core.diffusion.discrete import absorb
+from stillhand.core.diffusion.discrete import absorb, spread_times
 from stillhand.core.losses.masked import masked_loss
 from stillhand.core.shapes import Info
 from stillhand.core.splitmix import page_seed
@@ -96,7 +96,7 @@ class TokenImages(ImageGenerator):
             Loss (b,); `masked/accuracy`; `masked/bound`, an unbiased estimate of the bound, nats per token.
         """
         x0 = self.tokenizer.encode(batch.pixels)
-        t = spread_times(len(x0), generator)
+        t = 1 - spread_times(len(x0), generator)  # never 0: the bound divides by it
         mask = self.tokenizer.size
         x = absorb(x0, t, mask, generator)
         shown = torch.rand(len(x0), generator=generator, device=x0.device) >= self.dropped
@@ -143,10 +143,3 @@ def tokenizer_of(model: TokenImages) -> nn.Module:
     if not isinstance(model.tokenizer, nn.Module):
         raise ValueError(f"{type(model.tokenizer).__name__} learns nothing, so it adopts nothing")
     return model.tokenizer
-
-
-def spread_times(rows: int, generator: torch.Generator) -> Float[Tensor, " b"]:
-    """Times in (0, 1], each uniform, together spread evenly: one draw and equal steps from it [MDLM]."""
-    first = torch.rand(1, generator=generator, device=generator.device)
-    steps = torch.arange(rows, device=generator.device) / rows
-    return 1 - (first + steps) % 1

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from stillhand.core.diffusion.decoding import Decoding, laws_of
-from stillhand.core.diffusion.discrete import absorb
+from stillhand.core.diffusion.discrete import absorb, spread_times
 from stillhand.core.losses.masked import masked_loss
 from stillhand.core.nets.tokens import TokenTransformer
 from stillhand.core.shapes import Info
@@ -93,9 +93,7 @@ class TokenPolicy(ChunkPolicy):
         """
         x0 = self.tokens.encode(self.border.normalized(batch.action))
         cond = self.border.condition(self._forgetful(batch.observation, generator), batch.frames)
-        start = torch.rand((), generator=generator, device=x0.device)
-        t = (start + torch.arange(len(x0), device=x0.device) / len(x0)) % 1
-        x = absorb(x0, t, self.tokens.size, generator)
+        x = absorb(x0, spread_times(len(x0), generator), self.tokens.size, generator)
         masked = x == self.tokens.size
         weight = (x0.shape[1] + 1) / masked.sum(1).clamp_min(1)
         return masked_loss(self.network(x, cond), x0, masked, weight)

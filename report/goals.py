@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from stillhand.datasets.schema import Array
-from stillhand.envs.metrics import wilson
+from stillhand.envs.metrics import rate
 from stillhand.report.results import Controller, Run
 
 
@@ -41,10 +41,9 @@ def solved(controller: Controller) -> Bool[Array, " n"]:
     return np.array([bool(result.success or result.solved) for result in controller.results])
 
 
-def rate(hits: Sequence[bool] | Array) -> dict[str, Any] | None:
-    """Hits k of n tries, with Wilson's interval; None without tries."""
-    k, n = int(np.sum(hits)), len(hits)
-    return {"k": k, "n": n, **dict(zip(("low", "high"), wilson(k, n), strict=True))} if n else None
+def share(hits: Sequence[bool] | Array) -> dict[str, Any] | None:
+    """Hits among tries as a rate; None without tries."""
+    return rate(int(np.sum(hits)), len(hits)) if len(hits) else None
 
 
 def met(run: Run, controller: Controller) -> dict[str, Any]:
@@ -52,4 +51,4 @@ def met(run: Run, controller: Controller) -> dict[str, Any]:
     if not asked(run):
         return {"solved": None, "goal_reached": None}
     over = solved(controller)
-    return {"solved": rate(over), "goal_reached": rate(controller.success[over])}
+    return {"solved": share(over), "goal_reached": share(controller.success[over])}

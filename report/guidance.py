@@ -1,14 +1,16 @@
 """Guidance of image tokens: what weight, rule and schedule do to the images, as table and pictures.
 
-    cell   one weight, one rule (how fast tokens are revealed), one schedule of the weight over time
-    rows   {name, weight, rule, schedule, metric, value, low, high, n, seeds, config, commit}
+    cell   one weight, one rule (how fast tokens are revealed), one schedule of the weight, a number of steps
+    rows   {name, weight, rule, schedule, steps, metric, value, low, high, n, seeds, config, commit}
 
 One trained model stands behind all cells; value is the mean over draws of noise, low and high their range.
 At w = 1 there is no guidance, so all rules and schedules are one cell, which every line starts from.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ COLUMNS = (
     ("cpu_ms_per_image", "CPU ms per image", 1),
 )
 PANELS = (("fd", "log"), ("consistency", "linear"), ("precision", "linear"), ("recall", "linear"))
-LINES = {"normalised": "-", "unlocking": "--", "simple": ":"}
+LINES = {"normalised": "-", "unlocking": "--", "simple": ":", "poisson": "-."}
 OPEN = "–"  # where a column says nothing
 
 
@@ -41,27 +43,30 @@ class Cell:
     weight: float
     rule: str
     schedule: str
+    steps: int
 
     @property
     def name(self) -> str:
-        """For example normalised-ramp-w1_5; w1 without guidance."""
-        weight = f"w{self.weight:g}".replace(".", "_")
+        """For example normalised-ramp-w1_5-16; w1-16 without guidance."""
+        weight = f"w{self.weight:g}-{self.steps}".replace(".", "_")
         return weight if self.weight == 1 else f"{self.rule}-{self.schedule}-{weight}"
 
 
-def cells(weights: Sequence[float], rules: Sequence[str], schedules: Sequence[str]) -> list[Cell]:
-    """All of them, without guidance first and once.
+def cells(
+    weights: Sequence[float], rules: Sequence[str], schedules: Sequence[str], steps: Sequence[int]
+) -> list[Cell]:
+    """All of them, without guidance first and once per number of steps.
 
     Raises:
-        ValueError: Weights without 1, doubled, or no rule or schedule.
+        ValueError: Weights without 1, something doubled, or no rule, schedule or number of steps.
     """
-    if 1 not in weights or len({*weights}) < len(weights) or not rules or not schedules:
-        raise ValueError(
-            f"need different weights with 1 among them, a rule and a schedule; got {list(weights)}, "
-            f"{list(rules)} and {list(schedules)}"
-        )
+    axes = {"weights": weights, "rules": rules, "schedules": schedules, "steps": steps}
+    if 1 not in weights or any(not own or len({*own}) < len(own) for own in axes.values()):
+        said = ", ".join(f"{name}={list(own)}" for name, own in axes.items())
+        raise ValueError(f"need different weights with 1 among them, rules, schedules and steps; got {said}")
     guided = [w for w in weights if w != 1]
-    return [Cell(1.0, OPEN, OPEN), *(Cell(w, r, s) for r in rules for s in schedules for w in guided)]
+    plain = [Cell(1.0, OPEN, OPEN, n) for n in steps]
+    return [*plain, *(Cell(w, r, s, n) for n in steps for r in rules for s in schedules for w in guided)]
 
 
 def rows_of(draws: Sequence[Generated], grid: Sequence[Cell]) -> list[Row]:
@@ -99,9 +104,9 @@ def _values(one: Generator) -> dict[str, float]:
 
 
 def _row(name: str, cell: Cell | None, metric: str, values: Sequence[float], n: int) -> Row:
-    where: Row = {"weight": None, "rule": OPEN, "schedule": OPEN}
+    where: Row = {"weight": None, "rule": OPEN, "schedule": OPEN, "steps": None}
     if cell is not None:
-        where = {"weight": cell.weight, "rule": cell.rule, "schedule": cell.schedule}
+        where = dataclasses.asdict(cell)
     spread = {"value": float(np.mean(values)), "low": float(min(values)), "high": float(max(values))}
     return {
         "name": name,
@@ -119,7 +124,7 @@ def markdown(title: str, metric: str, rows: Sequence[Row], notes: Sequence[str])
     """The table as people read it: references first, then a line per cell."""
     found = {(row["name"], row["metric"]): row for row in rows}
     labels = [label.replace("FD", metric, 1) for _, label, _ in COLUMNS]
-    head = ["generator", "rule", "schedule", "w", *labels]
+    head = ["generator", "steps", "rule", "schedule", "w", *labels]
     lines = [f"# {title}", "", *notes, "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name in dict.fromkeys(row["name"] for row in rows):
         first = _first(found[name, "fd"])
@@ -130,12 +135,12 @@ def markdown(title: str, metric: str, rows: Sequence[Row], notes: Sequence[str])
 
 def _first(row: Row) -> list[str]:
     if row["weight"] is None:
-        return [row["name"], OPEN, OPEN, OPEN]
-    return ["masked tokens", row["rule"], row["schedule"], f"{row['weight']:g}"]
+        return [row["name"], OPEN, OPEN, OPEN, OPEN]
+    return ["masked tokens", str(row["steps"]), row["rule"], row["schedule"], f"{row['weight']:g}"]
 
 
 def curves(rows: Sequence[Row], metric: str) -> Picture:
-    """Every score over w: a colour per schedule, a line style per rule, references as thin lines.
+    """Every score over w: a colour per schedule and steps, a line style per rule, references as thin lines.
 
     Args:
         rows: Of `rows_of`.
@@ -162,12 +167,14 @@ def _labels() -> Iterator[tuple[str, str]]:
 def _panel(axes: Axes, rows: Sequence[Row]) -> None:
     guided = [row for row in rows if row["weight"] not in (None, 1.0)]
     start = [row for row in rows if row["weight"] == 1.0]
-    schedules = [*dict.fromkeys(row["schedule"] for row in guided)]
-    shades = dict(zip(schedules, colours(len(schedules)), strict=True))
-    for rule, schedule in dict.fromkeys((row["rule"], row["schedule"]) for row in guided):
-        own = [row for row in guided if (row["rule"], row["schedule"]) == (rule, schedule)]
-        line = sorted([*start, *own], key=lambda row: row["weight"])
-        _line(axes, line, shades[schedule], LINES[rule], f"{rule}, {schedule}")
+    kinds = [*dict.fromkeys((row["schedule"], row["steps"]) for row in guided)]
+    shades = dict(zip(kinds, colours(len(kinds)), strict=True))
+    for rule, (schedule, steps) in product(dict.fromkeys(row["rule"] for row in guided), kinds):
+        own = [
+            row for row in guided if (row["rule"], row["schedule"], row["steps"]) == (rule, schedule, steps)
+        ]
+        line = sorted([*(row for row in start if row["steps"] == steps), *own], key=lambda row: row["weight"])
+        _line(axes, line, shades[schedule, steps], LINES[rule], f"{rule}, {schedule}, {steps} steps")
     for row in rows:
         if row["weight"] is None:
             axes.axhline(row["value"], color=MUTED, lw=0.7, zorder=1)

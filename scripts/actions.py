@@ -62,6 +62,7 @@ class Actions:
     @classmethod
     def of(cls, config: dict[str, Any], demonstrations: Demonstrations) -> "Actions":
         """`prepare` with demonstrations that were opened already."""
+        _check_goal(config)
         seen = _states(config, demonstrations.spec)
         described = checkpoint.describe(border_of(config), config["model"], demonstrations.spec)
         data = {"fingerprint": demonstrations.fingerprint, "episodes": demonstrations.episodes}
@@ -199,6 +200,16 @@ def _states(config: dict[str, Any], spec: Spec) -> Demonstrations | None:
     found = _demonstrations("states", place, config["mapped"])
     check_same_task(found.spec, spec)
     return found
+
+
+def _check_goal(config: dict[str, Any]) -> None:
+    """Raise a ValueError for a policy that would leave out another goal than the task tells."""
+    asked, own = config["task"].get("goal_columns", 0), config["model"].get("goal_columns", 0)
+    if own not in (0, asked):
+        raise ValueError(
+            f"model.goal_columns={own}, but an observation of {config['task']['name']} ends with {asked} "
+            "numbers of goal; 0: nothing to guide by"
+        )
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from stillhand.envs.base import PositionEnv
-from stillhand.envs.metrics import wilson
+from stillhand.envs.metrics import rate
 from stillhand.envs.record import MakeExpert, Take, checked_noise, play
 from stillhand.scripts.published import commits_of, made_here, publish, uncommitted
 from stillhand.scripts.recordings import recording
@@ -86,19 +86,14 @@ def summary(takes: Sequence[Take], modes: int, cpu_minutes: float) -> Row:
     lengths = [len(take.episode.arrays["action"]) for take in takes if take.success]
     return {
         "n": n,
-        "success": _rate(won, n),
-        "as_asked": _rate(asked, n),
+        "success": rate(won, n),
+        "as_asked": rate(asked, n),
         "modes": modes,
         "modes_reached": len({take.episode.mode for take in takes if take.success}),
         "steps": float(np.median(lengths)) if lengths else None,
         "demonstrations_per_cpu_minute": asked / cpu_minutes,
         "failures": [_label(take, modes) for take in takes if not take.as_asked],
     }
-
-
-def _rate(k: int, n: int) -> Row:
-    low, high = wilson(k, n)
-    return {"k": k, "value": k / n, "low": low, "high": high}
 
 
 def _label(take: Take, modes: int) -> Row:

@@ -123,7 +123,8 @@ def filmed(
 
     Raises:
         ValueError: A store without this camera's frames, or with frames of other sizes; sizes that do not
-            divide; episodes of the fit among the others; or a task whose policies look themselves.
+            divide, or more components than they leave; episodes of the fit among the others; or a task whose
+            policies look themselves.
     """
     if "sight" not in settings["signals"]:
         return None
@@ -144,6 +145,7 @@ def filmed(
     for other in held_out:
         _check_others(where, seeds, other.seeds)
     sight.check_pooled((cameras[0].height, cameras[0].width), looking.pooled)
+    sight.check_components(looking.components, looking.pooled, min(looking.frames, fit.commit().steps))
     return Filmed(looking, cameras[0], fit, tuple(store for _, store in rest))
 
 

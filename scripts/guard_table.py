@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from stillhand.datasets.schema import Array
-from stillhand.envs.metrics import wilson
+from stillhand.envs.metrics import rate
 from stillhand.envs.results import EpisodeResult
 from stillhand.policies.guard.events import Event
 from stillhand.scripts.published import commits_of, uncommitted
@@ -58,12 +58,6 @@ def summary(
         "first_signal": {name: names.count(name) for name in sorted({*names})},
         "differences": _differences(events),
     }
-
-
-def rate(k: int, n: int) -> dict[str, Any]:
-    """A share with Wilson's interval."""
-    low, high = wilson(k, n)
-    return {"k": k, "n": n, "value": k / n, "low": low, "high": high}
 
 
 def _differences(events: Sequence[Event]) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from stillhand.envs.avoiding import Avoiding
 from stillhand.envs.base import PositionEnv
 from stillhand.envs.faults import Faulty, Frozen, NotFinite, Shifted
 from stillhand.envs.ledger import Ledger
+from stillhand.envs.metrics import rate
 from stillhand.envs.rollout import rollout
 from stillhand.policies.guard import calibration, conformal
 from stillhand.policies.guard.card import SIGNALS, Guard
@@ -27,7 +28,7 @@ from stillhand.policies.mixture import MixturePolicy
 from stillhand.scripts import entries, evaluation, guard_data, tasks
 from stillhand.scripts.evaluation import Controller
 from stillhand.scripts.guard_data import Filmed, seeing
-from stillhand.scripts.guard_table import rate, summary
+from stillhand.scripts.guard_table import summary
 from stillhand.scripts.stage import commit
 
 Row = dict[str, Any]
@@ -115,7 +116,7 @@ def described(nodes: Mapping[str, Any], kind: type, where: str) -> dict[str, Any
 Pair = tuple[tuple[str, Case], tuple[str, Execution]]
 
 
-def check_workcells(pairs: Sequence[Pair], env: PositionEnv, filmed: Filmed | None = None) -> None:
+def check_workcells(pairs: Sequence[Pair], env: PositionEnv, filmed: Filmed | None) -> None:
     """Raise a ValueError for a workcell without the camera of sight, or a case's that is of another task."""
     if filmed is not None:
         seeing(env, filmed)

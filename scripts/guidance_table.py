@@ -34,6 +34,10 @@ Command = list[str]
 GUIDANCE = "stillhand.core.diffusion.discrete_guidance"
 MODEL = "masked_images"
 PAGES = 200  # of which the revealed shares are taken
+POISSON = (
+    "*poisson*: unlocking's rates by the tau-leaping with rejection of arXiv 2507.08965. It is not exact at "
+    "w = 1 either; w = 1 is drawn without it here."
+)
 
 
 def write(
@@ -97,7 +101,8 @@ def check(settings: dict[str, Any], root: Path) -> None:
 def grid_of(table: Mapping[str, Any]) -> list[Cell]:
     """The table's cells."""
     own = table["guidance"]
-    return guidance.cells([float(weight) for weight in own["weights"]], [*own["rules"]], [*own["schedules"]])
+    weights = [float(weight) for weight in own["weights"]]
+    return guidance.cells(weights, own["rules"], [*own["schedules"]], own["steps"])
 
 
 def draw_of(root: Path, seed: int) -> Path:
@@ -130,11 +135,12 @@ def entry_of(table: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     """A cell as an entry of the group `generators`."""
     own = table["guidance"]
     entry = {"checkpoint": MODEL, "method": f"masked tokens, {cell.name}"}
+    way = {**own["way"], "steps": cell.steps}
     if cell.weight == 1:
-        return {**entry, "decoding": {"way": own["way"]}}
+        return {**entry, "decoding": {"way": way}}
     rule = {"_target_": f"{GUIDANCE}.{cell.rule}", "_partial_": True}
     weight = {**own["schedules"][cell.schedule], "weight": cell.weight}
-    return {**entry, "decoding": {"way": {**own["way"], "survival": rule}, "weight": weight}}
+    return {**entry, "decoding": {"way": {**way, "survival": rule}, "weight": weight}}
 
 
 def spelled(value: Any) -> str:
@@ -159,11 +165,13 @@ def revealing(
     model, _ = checkpoint.load(folder)
     if not isinstance(model, TokenImages):
         raise ValueError(f"{folder}: a {type(model).__name__} reveals no tokens")
+    decodings = {
+        name: entries.changed(model.decoding, f"table.revealed.{name}", own) for name, own in chosen.items()
+    }
     shares = {}
-    for name, changes in chosen.items():
-        model.decoding = entries.changed(model.decoding, f"table.revealed.{name}", changes)
+    for name, model.decoding in decodings.items():
         shares[name] = shares_revealed(model, PAGES)
-    heaviest = max(model_changes["weight"]["weight"] for model_changes in chosen.values())
+    heaviest = max(decoding.weight(0.0) for decoding in decodings.values())
     return shares, frozen_curves(blank_totals(model, heaviest), heaviest)
 
 
@@ -206,11 +214,20 @@ def frozen_curves(totals: Sequence[float], weight: float, points: int = 101) -> 
     }
 
 
+def called(given: Mapping[str, Any]) -> str:
+    """A description of an object as a call, for example Ramp(full=0.0)."""
+    words = ", ".join(f"{key}={value}" for key, value in given.items() if key != "_target_")
+    return f"{given['_target_'].rpartition('.')[2]}({words})"
+
+
 def notes(table: Mapping[str, Any], made: Generated, about: Mapping[str, Any]) -> list[str]:
     """What a reader must know of the numbers."""
     rows = {**about, "rows": [row for row in about["rows"] if row["commit"]]}
-    own = next(one for one in made.generators if one.name == "w1")
-    floor, steps = made.floor, table["guidance"]["way"]["steps"]
+    own = next(one for one in made.generators if one.name == grid_of(table)[0].name)
+    floor, schedules = (
+        made.floor,
+        [f"{name} = {called(given)}" for name, given in table["guidance"]["schedules"].items()],
+    )
     return [
         f"One tokenizer, one model of its tokens ({own.parameters:,} parameters, {own.train_seconds:,.0f} "
         f"CPU s; training seed {own.seed}); {about['device']}, one thread; {commits_of(rows)}. Made by "
@@ -219,11 +236,11 @@ def notes(table: Mapping[str, Any], made: Generated, about: Mapping[str, Any]) -
         *uncommitted(rows),
         f"{floor.metric} is a Frechet distance on features of a small network of this project, not FID. "
         f"{floor.n} images per cell against the {floor.reference}; value: mean over {len(table['seeds'])} "
-        f"draws of noise, brackets: their range; the training is one. {steps} steps; a guided step costs two "
+        f"draws of noise, brackets: their range; the training is one. A guided step costs two "
         "network calls. *real images*: as many of the training split. *vq*: what the tokenizer gives back of "
         "those, the floor of every model of its tokens.",
         "",
         "w = 1 is the conditional law, in which all rules and schedules agree. Rule: how fast tokens are "
-        "revealed (docs/guidance.md). Schedule: constant; ramp, w rising from 1 on a blank page to its full "
-        "value on a finished one; interval, w only while at most 70 % are masked.",
+        f"revealed (docs/guidance.md). Schedules of w: {'; '.join(schedules)}.",
+        *(["", POISSON] if "poisson" in table["guidance"]["rules"] else []),
     ]

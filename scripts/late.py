@@ -19,7 +19,7 @@ from stillhand.core.construct import allow, construct
 from stillhand.envs.base import Policy, PositionEnv
 from stillhand.envs.holding import hold_of
 from stillhand.envs.ledger import Ledger
-from stillhand.envs.metrics import clustered_difference, wilson
+from stillhand.envs.metrics import clustered_difference, rate
 from stillhand.envs.realtime.delays import Delays
 from stillhand.envs.realtime.strategies import Asynchronous, Chunking, Ensemble, Strategy, Synchronous
 from stillhand.envs.realtime.virtual import Timing, check_strategy, rollout
@@ -144,7 +144,7 @@ def measured(
     jerks = [result.jerk_m_s3 for result in results if result.jerk_m_s3 is not None and result.success]
     return {
         "n": len(results),
-        "success": _rate(int(won.sum()), len(won)),
+        "success": rate(int(won.sum()), len(won)),
         "difference": dict(
             zip(("value", "low", "high"), clustered_difference(won, before, starts), strict=True)
         ),
@@ -168,11 +168,6 @@ def said(row: Mapping[str, Any]) -> str:
 
 def _conditions(settings: Mapping[str, Any]) -> Row:
     return {key: settings[key] for key in ("jitter_ms", "drop", "ledger_seed", "starts", "rollouts")}
-
-
-def _rate(k: int, n: int) -> Row:
-    low, high = wilson(k, n)
-    return {"k": k, "value": k / n, "low": low, "high": high}
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -78,7 +78,7 @@ class Pictures:
     @property
     def cond_width(self) -> int:
         """Numbers per condition token."""
-        return self.examples(0).cond.shape[2]
+        return self.model.cond_shape[1]
 
     def teacher(self, folder: Path) -> tuple[ImageDiffusion, Checkpoint]:
         """A diffusion model trained on the same images, with the network of the model that starts from it.

@@ -16,14 +16,16 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from stillhand.core.diffusion import unmasking
-from stillhand.core.diffusion.discrete import Cosine, Linear, MaskedShare
+from stillhand.core.diffusion.discrete import Cosine, Linear, MaskedShare, check_tokens
 from stillhand.core.diffusion.discrete_guidance import (
     Constant,
     Interval,
     Ramp,
     Survival,
     Weight,
+    clipped_euler,
     normalised,
+    poisson,
     simple,
     unlocking,
 )
@@ -76,7 +78,7 @@ class Leap:
 
     Args:
         steps: Calls.
-        survival: `normalised`, `unlocking` or `simple`.
+        survival: `normalised`, `unlocking`, `simple`, `clipped_euler` or `poisson`.
     """
 
     steps: int
@@ -155,12 +157,20 @@ class Decoding:
     Args:
         way: `Leap`, `FirstHitting` or `Confident`.
         schedule: Masked share over time. Of the process alone: a network without time fits every schedule.
-        weight: Guidance over time; 1 is none.
+        weight: Guidance over time; 1 is none. Any function of t; for `FirstHitting` a `Constant`: its pages
+            have times of their own, and are guided together.
+
+    Raises:
+        ValueError: `FirstHitting` with another weight.
     """
 
     way: Way
     schedule: MaskedShare = field(default_factory=Linear)
     weight: Weight = field(default_factory=lambda: Constant(1.0))
+
+    def __post_init__(self) -> None:
+        if isinstance(self.way, FirstHitting) and not isinstance(self.weight, Constant):
+            raise ValueError(f"FirstHitting needs a Constant weight of guidance, got {self.weight}")
 
     def __call__(self, laws: Laws, blank: Tokens, mask: int, seeds: Int64[Tensor, " b"]) -> Tokens:
         """Tokens of every page.
@@ -170,7 +180,11 @@ class Decoding:
             blank: Pages.
             mask: The token that stands for none.
             seeds: Of the pages; a page is a function of its own.
+
+        Raises:
+            ValueError: A token of a page, or a weight, out of range.
         """
+        check_tokens(blank, mask + 1)
 
         def predict(x: Tensor, t: float, call: int) -> Choice:
             weight = self.weight(t)
@@ -189,6 +203,6 @@ class Decoding:
 
 PARTS = (
     *(Decoding, Leap, FirstHitting, Confident, Linear, Cosine),
-    *(Constant, Ramp, Interval, normalised, unlocking, simple),
+    *(Constant, Ramp, Interval, normalised, unlocking, simple, clipped_euler, poisson),
 )
 """What a description of a decoding may name."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from stillhand.core.shapes import Law, Tokens
@@ -71,11 +71,17 @@ class Cosine:
         return torch.asin(share) * (2 / math.pi)
 
 
-def check_tokens(x: Tokens, size: int) -> None:
+def check_tokens(x: Int[Tensor, "..."], size: int) -> None:
     """Raise a ValueError for a token outside 0 .. size - 1."""
     if x.numel() and (int(x.min()) < 0 or int(x.max()) >= size):
         wrong = x[(x < 0) | (x >= size)][0].item()
         raise ValueError(f"a token must lie in 0..{size - 1}, got {wrong}")
+
+
+def spread_times(rows: int, generator: Generator) -> Float[Tensor, " b"]:
+    """Times in [0, 1), each uniform, together spread evenly: one draw and equal steps from it [MDLM]."""
+    start = torch.rand((), generator=generator, device=generator.device)
+    return (start + torch.arange(rows, device=generator.device) / rows) % 1
 
 
 def absorb(x0: Tokens, share: Float[Tensor, " b"], mask: int, generator: Generator) -> Tokens:
@@ -115,8 +121,10 @@ def uniform_posterior(x_t: Tokens, law: Law, keep_t: float, keep_s: float) -> La
         law: p(x_0 | x_t), which must know x_t itself (a denoiser by cross-entropy does).
         keep_t, keep_s: Probabilities of being kept until t and s; keep_s >= keep_t.
     """
-    _check_keep(keep_t, keep_s)
+    if not 0 <= keep_t <= keep_s <= 1 or keep_t == 1:
+        raise ValueError(f"need 0 <= keep_t <= keep_s <= 1 and keep_t < 1, got {keep_t} and {keep_s}")
     size = law.shape[-1]
+    check_tokens(x_t, size)
     between = keep_t / keep_s if keep_s else 0.0
     seen = torch.nn.functional.one_hot(x_t, size).to(law)
     forward = between * seen + (1 - between) / size  # q(x_t | x_s = y)
@@ -137,13 +145,10 @@ def uniform_ratio(x_t: Tokens, law: Law, keep: float) -> Law:
             (keep V x(y) + 1 - keep) / (keep V x(x_t) + 1 - keep), is right for the leave-one-out law only.
         keep: Probability of being kept until t, below 1.
     """
-    _check_keep(keep, 1.0)
+    if not 0 <= keep < 1:
+        raise ValueError(f"need 0 <= keep < 1, got {keep}")
     size = law.shape[-1]
+    check_tokens(x_t, size)
     seen = torch.nn.functional.one_hot(x_t, size).to(law)
     weight = law / (keep * seen + (1 - keep) / size)
     return keep * weight + (1 - keep) / size * weight.sum(-1, keepdim=True)
-
-
-def _check_keep(keep_t: float, keep_s: float) -> None:
-    if not 0 <= keep_t <= keep_s <= 1 or keep_t == 1:
-        raise ValueError(f"need 0 <= keep_t <= keep_s <= 1 and keep_t < 1, got {keep_t} and {keep_s}")

@@ -8,6 +8,7 @@
 Over a step in which m falls by the factor r, with frozen laws, a token stays masked with the probability
 
     unlocking  r^Z_w        normalised  r        simple  r / (r + (1 - r) Z_w)
+    unlocking nearly:    clipped_euler  1 - min(1, k)    poisson  1 - k e^-k    k = (1 - r) Z_w
 
 Z_w >= 1 for w >= 1, so unlocking reveals nearly everything at once, at t close to 1, from the laws of a blank
 page; log Z_w, which core/kernels/unmask computes, is (w - 1) times the Renyi divergence of order w. *simple*
@@ -17,7 +18,6 @@ References: [N] Rojas et al. 2025, arXiv 2507.08965; [U] Nisonoff et al. 2024, a
 [S] Schiff et al. 2024, arXiv 2412.10193.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,18 +25,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from stillhand.core.kernels.unmask.op import checked_weight
+
 Survival = Callable[[float, Tensor], Tensor]
 """(factor r by which the masked share falls, log Z_w (b, l)) -> probability (b, l) of staying masked."""
 
 Weight = Callable[[float], float]
 """Time t in [0, 1], 1 = all masked -> w."""
-
-
-def checked_weight(weight: float) -> float:
-    """The weight; a ValueError for a negative or non-finite one."""
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"a guidance weight must be finite and at least 0 (1 is no guidance), got {weight}")
-    return weight
 
 
 # ---- how long a token stays masked ----
@@ -57,9 +52,19 @@ def simple(ratio: float, log_z: Float[Tensor, "b l"]) -> Float[Tensor, "b l"]:
     return ratio / (ratio + (1 - ratio) * log_z.exp())
 
 
+def poisson(ratio: float, log_z: Float[Tensor, "b l"]) -> Float[Tensor, "b l"]:
+    """Tau-leaping of unlocking's rates, the sampler of [N]: 1 - k e^-k with k = (1 - r) Z, last 0.
+
+    A Poisson number of jumps falls into a step, and anything but one of them is rejected. So no step reveals
+    more than 1/e, and where Z is large nearly nothing is revealed before the last step, which takes all.
+    """
+    jumps = (1 - ratio) * log_z.exp()
+    return 1 - jumps * torch.exp(-jumps) if ratio else torch.zeros_like(log_z)
+
+
 def clipped_euler(ratio: float, log_z: Float[Tensor, "b l"]) -> Float[Tensor, "b l"]:
-    """1 - min(1, (1 - r) Z): unlocking's rates by Euler steps, which overshoot where (1 - r) Z > 1."""
-    return (1 - (1 - ratio) * log_z.exp()).clamp_min(0.0)
+    """1 - min(1, (1 - r) Z), last 0: unlocking by Euler steps, which overshoot where (1 - r) Z > 1."""
+    return (1 - (1 - ratio) * log_z.exp()).clamp_min(0.0) if ratio else torch.zeros_like(log_z)
 
 
 # ---- weights over time ----

@@ -54,7 +54,7 @@ def leap(
         times: Falling, within [0, 1]; where the last is 0 nothing stays masked.
         schedule: Masked share over time.
         seeds: Of the pages.
-        survival: `normalised`, `unlocking` or `simple`.
+        survival: How likely a token stays masked, one of discrete_guidance.py.
 
     Raises:
         ValueError: The times do not fall.
@@ -81,8 +81,8 @@ def first_hitting(
     """Reveal one token of every row per call of the network, at the times at which the process itself would.
 
     With n masked tokens the next is revealed when the share has fallen by U^(1/n): exact, since laws change
-    at these events alone (but for a weight that changes with time, which is taken at the last event). Rows
-    have times of their own, so `predict` gets the mean of them; a time-free network does not care.
+    at these events alone. Rows have times of their own, and `predict` gets the mean of them: what it says
+    must not depend on time, neither by the network nor by the weight of guidance.
 
     Args:
         predict: Of the guided law.

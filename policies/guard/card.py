@@ -137,8 +137,9 @@ def load(folder: Path) -> Guard:
         for name, kind in (("novelty", Novelty), ("consistency", Consistency))
     }
     low, high = (_array(folder, arrays, name) for name in ("low", "high"))
+    seen = [_array(folder, arrays, f"sight.{name}") for name in ("mean", "axes")] if "sight" in card else []
     try:
-        sight = _sight(card["sight"], folder, arrays) if "sight" in card else None
+        sight = _sight(card["sight"], *seen) if seen else None
         return Guard(
             card["task"], (card["window"][0], card["window"][1]), card["action_horizon"], low, high,
             Novelty(**models["novelty"]), Consistency(**models["consistency"]), card["thresholds"],
@@ -148,12 +149,11 @@ def load(folder: Path) -> Guard:
         raise ValueError(f"{folder / CARD}: {error}") from error
 
 
-def _sight(told: Any, folder: Path, arrays: Mapping[str, NDArray[Any]]) -> Sight:
-    told = told if isinstance(told, dict) else {"sight": told}
-    camera, frame, pooled = (told.get(key) for key in ("camera", "frame", "pooled"))
+def _sight(told: Any, mean: NDArray[Any], axes: NDArray[Any]) -> Sight:
+    own = told if isinstance(told, dict) else {}
+    camera, frame, pooled = (own.get(key) for key in ("camera", "frame", "pooled"))
     if not isinstance(camera, str) or not _is_size(frame) or not _is_size(pooled):
         raise ValueError(f"sight is {told!r}, expected a camera, and two whole numbers of frame and pooled")
-    mean, axes = (_array(folder, arrays, f"sight.{name}") for name in ("mean", "axes"))
     return Sight(camera, (frame[0], frame[1]), (pooled[0], pooled[1]), mean, axes)
 
 

@@ -79,6 +79,15 @@ def check_pooled(frame: tuple[int, int], pooled: tuple[int, int]) -> None:
         )
 
 
+def check_components(components: int, pooled: tuple[int, int], frames: int) -> None:
+    """Raise a ValueError unless there are more frames than components, and more numbers of a pooled one."""
+    width = 3 * pooled[0] * pooled[1]
+    if not 1 <= components < width:
+        raise ValueError(f"sight: components={components}, expected 1 to {width - 1} of {width} numbers")
+    if frames <= components:
+        raise ValueError(f"sight: components={components} needs more frames than that, got {frames}")
+
+
 def pool(frames: Pictures, pooled: tuple[int, int]) -> Floats:
     """(n, y, x, 3), uint8 -> (n, d): means of equal blocks, RGB from 0 to 1."""
     n, y, x, _ = frames.shape
@@ -106,16 +115,13 @@ def fit(
     """
     check_pooled(frame, pooled)
     width = 3 * pooled[0] * pooled[1]
-    if not 1 <= components < width:
-        raise ValueError(f"sight: components={components}, expected 1 to {width - 1} of {width} numbers")
     empty = Sight(camera, frame, pooled, np.zeros(width), np.zeros((0, width)))
     kept = [np.zeros((0, width))]
     for part in parts:
         empty.check(part)
         kept.append(pool(part, pooled))
     seen = np.concatenate(kept)
-    if len(seen) <= components:
-        raise ValueError(f"sight: components={components} needs more frames than that, got {len(seen)}")
+    check_components(components, pooled, len(seen))
     mean = seen.mean(axis=0)
     axes = np.linalg.svd(seen - mean, full_matrices=False)[2][:components]
     return Sight(camera, frame, pooled, mean, np.ascontiguousarray(axes))

@@ -23,6 +23,7 @@ from stillhand.envs.metrics import (
     paired_difference,
     plug_in,
     pooled_entropy,
+    rate,
     wilson,
 )
 
@@ -43,6 +44,11 @@ ESTIMATORS = [plug_in, miller_madow, chao_wang_jost]
 def test_intervals_of_a_rate(k: int, n: int, score: tuple[float, float], exact: tuple[float, float]) -> None:
     assert wilson(k, n) == pytest.approx(score, abs=1e-4)
     assert clopper_pearson(k, n) == pytest.approx(exact, abs=1e-4)
+
+
+def test_a_rate_as_tables_keep_it() -> None:
+    low, high = wilson(1, 3)
+    assert rate(1, 3) == {"k": 1, "n": 3, "value": 1 / 3, "low": low, "high": high}
 
 
 def test_a_rate_needs_trials() -> None:

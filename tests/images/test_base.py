@@ -45,6 +45,12 @@ def sigma_data(model: ImageModel) -> Tensor:
     return next(value for name, value in model.state_dict().items() if name.endswith("sigma_data"))
 
 
+@pytest.mark.parametrize("wrong", [-1, 2])
+def test_an_unknown_class_is_refused(halves: Any, wrong: int) -> None:
+    with pytest.raises(ValueError, match=rf"a class of .* must lie in 0\.\.1, got {wrong}"):
+        halves.diffusion().condition(torch.tensor([0, wrong, 1]))
+
+
 def test_fitting_measures_sigma_data(halves: Any) -> None:
     for model in (halves.diffusion(), halves.one_step()):
         assert sigma_data(model).item() == 0.5

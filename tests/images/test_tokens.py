@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stillhand.core.diffusion.decoding import Confident, Decoding, FirstHitting, Leap
 from stillhand.core.diffusion.discrete_guidance import Constant, Interval, unlocking
 from stillhand.images.sampling import sample_images
-from stillhand.images.tokens import TokenImages, spread_times
+from stillhand.images.tokens import TokenImages
 from stillhand.images.vq import VectorTokenizer
 
 VQ = partial(VectorTokenizer, size=8, width=4, channels=(8,), groups=4)
@@ -75,14 +75,6 @@ def test_the_loss_is_the_entropy_of_what_is_masked(halves: Any) -> None:
     log_v = torch.tensor(5.0).log().item()
     assert torch.cat(losses).mean().item() == pytest.approx(log_v / 2, rel=0.03)
     assert torch.cat(bounds).mean().item() == pytest.approx(log_v, rel=0.1)
-
-
-def test_times_are_uniform_and_spread() -> None:
-    t = torch.stack([spread_times(10, torch.Generator().manual_seed(seed)) for seed in range(300)])
-    assert t.min() > 0 and t.max() <= 1
-    assert t.mean().item() == pytest.approx(0.5, abs=0.01)
-    ordered = t.sort(1).values
-    torch.testing.assert_close(ordered.diff(dim=1), torch.full((300, 9), 0.1), rtol=0, atol=1e-5)
 
 
 def test_a_trained_tokenizer_is_adopted_whole(halves: Any) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from stillhand.envs.avoiding import MODES
-from stillhand.envs.metrics import conditional_entropy, wilson
-from stillhand.report.goals import asked, choice, choices, met, rate, solved
+from stillhand.envs.metrics import conditional_entropy, rate, wilson
+from stillhand.report.goals import asked, choice, choices, met, share, solved
 from stillhand.report.page import Demonstrations, rollout_part
 from stillhand.report.results import Controller, Run, load_run
 from stillhand.report.summary import summarize_run
@@ -42,7 +42,7 @@ def test_success_is_what_was_solved_at_the_goal(run: Run) -> None:
     teacher, _, _, collapsed = run.controllers
     over = sum(i % 8 != 3 for i in range(24))
     found = met(run, teacher)
-    assert asked(run) and found["solved"] == rate(solved(teacher))
+    assert asked(run) and found["solved"] == share(solved(teacher))
     assert (found["solved"]["k"], found["solved"]["n"]) == (over, 24)
     assert (found["goal_reached"]["k"], found["goal_reached"]["n"]) == (int(teacher.success.sum()), over)
     low, high = wilson(over, 24)
@@ -86,8 +86,4 @@ def test_tables_have_both_rates(run: Run) -> None:
 
 
 def test_no_tries_have_no_rate() -> None:
-    assert rate([]) is None and rate([True, False]) == {
-        "k": 1,
-        "n": 2,
-        **dict(zip(("low", "high"), wilson(1, 2), strict=True)),
-    }
+    assert share([]) is None and share([True, False]) == rate(1, 2)

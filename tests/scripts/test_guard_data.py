@@ -82,6 +82,8 @@ def test_without_the_signal_nothing_is_opened() -> None:
         ({"pooled": [3, 6]}, r"frames of 8 x 12 pixels cannot be averaged to \[3, 6\]"),
         ({"pooled": [4]}, r"sight: .*pooled must be .*got \(4,\)"),
         ({"components": 0}, "sight: .*components must be at least 1, got 0"),
+        ({"components": 50}, "sight: components=50 needs more frames than that, got 50"),
+        ({"components": 80}, "sight: components=80, expected 1 to 71 of 72 numbers"),
         ({"frames": "many"}, "sight: .*frames must be int, got 'many'"),
     ],
 )

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from stillhand.envs.metrics import wilson
+from stillhand.envs.metrics import rate
 from stillhand.envs.results import EpisodeResult
 from stillhand.policies.guard.events import Event
-from stillhand.scripts.guard_table import markdown, rate, said, summary
+from stillhand.scripts.guard_table import markdown, said, summary
 
 
 def result(episode: int, steps: int, success: bool) -> EpisodeResult:
@@ -50,10 +50,6 @@ def test_what_a_shadow_noted_is_summed_up() -> None:
     noted = [Event(7, 2 * i, "difference", "action", float(i), None, "teacher") for i in range(101)]
     row = summary(RESULTS, noted, None, None)
     assert row["differences"] == {"action": [5.0, 50.0, 95.0]} and row["false_alarm"]["k"] == 0
-
-
-def test_rates_come_with_wilsons_interval() -> None:
-    assert rate(1, 3) == {"k": 1, "n": 3, "value": 1 / 3, "low": wilson(1, 3)[0], "high": wilson(1, 3)[1]}
 
 
 def test_the_page_says_what_was_counted() -> None:

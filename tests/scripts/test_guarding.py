@@ -37,6 +37,6 @@ def test_plain_data_become_cases_and_what_is_none_is_named() -> None:
 
 def test_a_case_may_have_another_workcell_but_not_another_task() -> None:
     pairs = chosen({"layout": Case(env=Avoiding([0.1, 0.0, 0.0]))}, EXECUTIONS, [])
-    check_workcells(pairs, Avoiding())
+    check_workcells(pairs, Avoiding(), None)
     with pytest.raises(ValueError, match=r"cases\.layout\.env is of avoiding, but the task is push"):
-        check_workcells(pairs, Push())
+        check_workcells(pairs, Push(), None)

@@ -15,7 +15,7 @@ from stillhand.scripts import guidance_table
 CHOICES = (
     "table=guidance_images", "table.task=digits", "table.seeds=[4,5]", "table.guidance.weights=[1,3]",
     "~table.guidance.schedules.ramp", "~table.guidance.schedules.interval",
-    "table.guidance.way.steps=3",
+    "table.guidance.steps=[3]", "table.pictured=[vq,w1-3,normalised-constant-w3-3,unlocking-constant-w3-3]",
     "table.train.vq=['method=vq','model.size=16','model.width=4','model.channels=[8]']",
     "table.train.masked_images=['method=masked_images','~tuned','model.net.width=16','model.net.layers=1']",
     "overrides=['training.steps=2','batch_size=8']", "rollout_overrides=['n=100']",
@@ -41,7 +41,7 @@ def test_a_small_table_from_nothing(home: Path) -> None:
     found = json.loads((home / "docs/small.json").read_text())
     rows = found["rows"]
     names = list(dict.fromkeys(row["name"] for row in rows))
-    assert names == ["real images", "vq", "w1", "normalised-constant-w3", "unlocking-constant-w3"]
+    assert names == ["real images", "vq", "w1-3", "normalised-constant-w3-3", "unlocking-constant-w3-3"]
     guided = next(row for row in rows if (row["name"], row["metric"]) == (names[4], "calls"))
     assert (guided["value"], guided["seeds"], guided["n"]) == (6, [4, 5], 100)
     assert found["configs"][guided["config"]]["sampling"]["way"] == {
@@ -50,7 +50,7 @@ def test_a_small_table_from_nothing(home: Path) -> None:
         "survival": "unlocking",
     }
     text = (home / "docs/small.md").read_text()
-    assert "2 draws of noise" in text and "DIGITS-FD" in text and "3 steps" in text
+    assert "2 draws of noise" in text and "DIGITS-FD" in text and "| masked tokens | 3 | unlocking |" in text
     with Image.open(home / "docs/small.png") as picture:
         assert picture.size == (5 * 80 + 4 * 12, 32)
 
@@ -61,6 +61,7 @@ REFUSED = {
     "seeds": (("table.seeds=[1,1]",), "table.seeds must be different numbers"),
     "rule": (("table.guidance.rules=[magical]",), "magical"),
     "picture": (("table.pictured=[vq,w9]",), "needs the generators ['w9']"),
+    "steps": (("table.guidance.steps=[0]",), "at least one step"),
     "number": (("rollout_overrides=['n=9']",), "n must be at least 100, got 9"),
 }
 
@@ -74,13 +75,20 @@ def test_what_would_fail_at_the_end_fails_at_once(
     refused("table", *CHOICES, *words, *places, says=(says,))
 
 
+def test_schedules_are_named_as_they_are_made() -> None:
+    assert guidance_table.called({"_target_": "a.b.Interval", "low": 0.0, "high": 0.7}) == (
+        "Interval(low=0.0, high=0.7)"
+    )
+    assert guidance_table.called({"_target_": "a.Constant"}) == "Constant()"
+
+
 def test_a_cell_becomes_an_entry() -> None:
     ramp = {"_target_": "a.Ramp", "full": 0.5}
-    table = {"guidance": {"way": {"_target_": "a.Leap", "steps": 4}, "schedules": {"ramp": ramp}}}
-    entry = guidance_table.entry_of(table, Cell(2.0, "unlocking", "ramp"))
+    table = {"guidance": {"way": {"_target_": "a.Leap"}, "schedules": {"ramp": ramp}}}
+    entry = guidance_table.entry_of(table, Cell(2.0, "unlocking", "ramp", 4))
     assert entry["decoding"]["weight"] == {"_target_": "a.Ramp", "full": 0.5, "weight": 2.0}
     assert entry["decoding"]["way"]["survival"]["_target_"].endswith(".unlocking")
-    assert guidance_table.entry_of(table, Cell(1.0, "–", "–"))["decoding"] == {
+    assert guidance_table.entry_of(table, Cell(1.0, "–", "–", 4))["decoding"] == {
         "way": {"_target_": "a.Leap", "steps": 4}
     }
     assert guidance_table.spelled({"a": {"b": [1, "x, y"], "c": True}}) == '{a: {b: [1, "x, y"], c: true}}'

@@ -63,6 +63,13 @@ def guided_unmask(
     return Choice(*_cpu(*arguments))
 
 
+def checked_weight(weight: float) -> float:
+    """The weight of guidance; a ValueError for a negative or non-finite one."""
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"a guidance weight must be finite and at least 0 (1 is no guidance), got {weight}")
+    return weight
+
+
 def check(
     conditional: Tensor,
     unconditional: Tensor | None,
@@ -75,8 +82,7 @@ def check(
     """Raise a ValueError that names the argument at fault and what was expected."""
     if conditional.ndim != 3 or conditional.shape[2] == 0:
         raise ValueError(f"need logits (b, l, v) of at least one token, got {tuple(conditional.shape)}")
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"a guidance weight must be finite and at least 0 (1 is no guidance), got {weight}")
+    checked_weight(weight)
     if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
     if not 0 <= offset < MOST_OFFSET:
@@ -128,6 +134,8 @@ def _cpu(
     check(conditional, unconditional, weight, temperature, seeds, offset, masked)
     found = reference.forward(conditional, unconditional, weight, temperature, seeds, offset, masked)
     if conditional.is_cpu and not bool((found[1] + found[2]).isfinite().all()):
+        if weight == 1:
+            raise ValueError("every page needs a token with a finite logit, and none that is no number")
         raise ValueError(f"guidance of weight {weight} needs finite logits: an excluded token has no rate")
     return found
 

@@ -1,12 +1,14 @@
 """Decodings: what they cost, that guidance reaches the sampler, and that nothing is asked in vain."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
 import torch
 from tests.core.diffusion.tokens import MASK, P, Q, logits, seeds
 
 from stillhand.core.diffusion.decoding import Confident, Decoding, FirstHitting, Leap, Way, laws_of
-from stillhand.core.diffusion.discrete_guidance import Constant, Interval, unlocking
+from stillhand.core.diffusion.discrete_guidance import Constant, Interval, Ramp, unlocking
 
 WAYS: list[Way] = [Leap(3), Leap(3, unlocking), FirstHitting(), Confident(3), Confident(2, 1.0, True)]
 
@@ -80,6 +82,17 @@ def test_one_pass_asks_with_and_without_the_condition() -> None:
     assert [row.tolist() for row in seen] == [[1, 2], [1, 2, 0, 0], [1, 2, 0, 0]] and len(made) == 1
 
 
+def decoded(
+    weight: Callable[[float], float] = lambda t: 2.0, page: Sequence[int] = (MASK, MASK)
+) -> torch.Tensor:
+    """A page of two tokens in two steps."""
+
+    def laws(x: torch.Tensor, both: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        return logits(P, x), logits(Q, x)
+
+    return Decoding(Leap(2), weight=weight)(laws, torch.tensor([page]), MASK, seeds(1))
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -87,6 +100,11 @@ def test_one_pass_asks_with_and_without_the_condition() -> None:
         (lambda: Confident(0), "at least one step, got 0"),
         (lambda: Confident(1, -1.0), "temperature must be at least 0, got -1"),
         (lambda: Decoding(Leap(1), weight=Constant(-0.5)), "finite and at least 0"),
+        (lambda: Decoding(FirstHitting(), weight=Ramp(2.0)), "FirstHitting needs a Constant weight .* Ramp"),
+        (lambda: decoded(weight=lambda t: -t), "finite and at least 0 .*, got -1"),
+        (lambda: decoded(weight=lambda t: float("nan")), "finite and at least 0 .*, got nan"),
+        (lambda: decoded(page=[0, 7]), r"a token must lie in 0\.\.2, got 7"),
+        (lambda: decoded(page=[-1, MASK]), r"a token must lie in 0\.\.2, got -1"),
     ],
 )
 def test_bad_settings(make: object, says: str) -> None:

@@ -15,6 +15,7 @@ from stillhand.core.diffusion.discrete import (
     MaskedShare,
     absorb,
     scatter,
+    spread_times,
     uniform_posterior,
     uniform_ratio,
 )
@@ -91,6 +92,59 @@ def test_ratios_under_uniform_noise() -> None:
     found = uniform_ratio(torch.tensor([[2]]), clean.view(1, 1, 4), 0.6).flatten()
     torch.testing.assert_close(found, marginal / marginal[2])
     assert found.tolist() == pytest.approx([1.8182, 1, 1, 0.7273], abs=5e-5)
+
+
+JOINT = torch.tensor([[0.3, 0.02, 0.08], [0.05, 0.2, 0.05], [0.1, 0.05, 0.15]], dtype=torch.float64)
+
+
+def test_two_tokens_under_uniform_noise_by_their_joint_law() -> None:
+    """Against p_t itself: the full posterior in `uniform_ratio`; the plug-in is right leave-one-out alone."""
+    keep, x_t = 0.6, torch.tensor([[2, 1]])
+    channel = keep * torch.eye(3, dtype=torch.float64) + (1 - keep) / 3
+    marginal = channel.T @ JOINT @ channel  # of both noisy tokens
+    truth = torch.stack([marginal[:, 1], marginal[2]]) / marginal[2, 1]
+    joint = channel[:, 2, None] * JOINT * channel[None, :, 1]
+    full = torch.stack([joint.sum(1), joint.sum(0)]) / joint.sum()
+    others = torch.stack([JOINT @ channel[:, 1], channel[:, 2] @ JOINT])  # the other token's noise alone
+    leave_one_out = others / others.sum(1, keepdim=True)
+    torch.testing.assert_close(uniform_ratio(x_t, full[None], keep)[0], truth)
+    torch.testing.assert_close(plugged_in(leave_one_out, x_t[0], keep), truth)
+    assert (plugged_in(full, x_t[0], keep) - truth).abs().max() > 0.2
+
+
+def test_the_plug_in_with_the_posterior_is_another_law() -> None:
+    """One token: leaving it out leaves the prior."""
+    clean, _ = bayes(0.6, 0.8, 2)
+    x_t = torch.tensor([2])
+    assert plugged_in(PRIOR[None], x_t, 0.6)[0].tolist() == pytest.approx([1.8182, 1, 1, 0.7273], abs=5e-5)
+    assert plugged_in(clean[None], x_t, 0.6)[0].tolist() == pytest.approx(
+        [0.4906, 0.3208, 1, 0.2642], abs=5e-5
+    )
+
+
+def plugged_in(law: torch.Tensor, x_t: torch.Tensor, keep: float) -> torch.Tensor:
+    """Ratios (l, V) of codes that put a denoiser's law in the place of x_0."""
+    noisy = keep * law.shape[-1] * law + 1 - keep
+    return noisy / noisy.gather(1, x_t[:, None])
+
+
+@pytest.mark.parametrize(("keep", "x_t", "says"), [
+    (1.0, 0, "need 0 <= keep < 1, got 1.0"), (-0.1, 0, "need 0 <= keep < 1, got -0.1"),
+    (math.nan, 0, "need 0 <= keep < 1, got nan"), (0.5, 4, r"a token must lie in 0\.\.3, got 4"),
+])  # fmt: skip
+def test_bad_ratios_are_refused(keep: float, x_t: int, says: str) -> None:
+    law = torch.full((1, 1, 4), 0.25)
+    with pytest.raises(ValueError, match=says):
+        uniform_ratio(torch.tensor([[x_t]]), law, keep)
+    if x_t == 4:
+        with pytest.raises(ValueError, match=says):
+            uniform_posterior(torch.tensor([[x_t]]), law, 0.2, 0.5)
+
+
+def test_times_are_spread_evenly_and_each_is_uniform() -> None:
+    t = torch.stack([spread_times(10, generator(seed)) for seed in range(300)])
+    assert ((t >= 0) & (t < 1)).all() and t[:, 3].mean() == pytest.approx(0.5, abs=0.06)
+    torch.testing.assert_close(t.sort(1).values.diff(), torch.full((300, 9), 0.1))
 
 
 def test_probabilities_of_being_kept_are_ordered() -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from stillhand.core.diffusion.discrete_guidance import (
     Ramp,
     clipped_euler,
     normalised,
+    poisson,
     simple,
     unlocking,
 )
@@ -69,11 +70,11 @@ def test_bad_weights_are_refused(weight: float) -> None:
 )
 def test_unlocking_leaves_t_to_the_power_of_z(weight: float, masses: list[float]) -> None:
     times = [1.0, 0.9, 0.75, 0.5, 0.25, 0.1]
-    left, plain = 1.0, 1.0
-    for t, s, mass in zip(times, times[1:], masses, strict=False):
+    left, plain, z = 1.0, 1.0, 0.9**weight * 0.5 ** (1 - weight) + 0.1**weight * 0.5 ** (1 - weight)
+    for (t, s), mass in zip(pairwise(times), masses, strict=True):
         left *= unlocking(s / t, log_z(weight)).item()
         plain *= normalised(s / t, log_z(weight)).item()
-        assert left == pytest.approx(mass, rel=0.03, abs=1e-11)
+        assert left == pytest.approx(s**z, rel=1e-4) and left == pytest.approx(mass, rel=0.03, abs=1e-11)
         assert plain == pytest.approx(s)
 
 
@@ -96,6 +97,27 @@ def test_euler_steps_overshoot() -> None:
             assert left == pytest.approx(mass, abs=6e-5)
 
 
+@pytest.mark.parametrize(
+    ("steps", "masses"),
+    [
+        (16, {1.0: 0.0903, 1.64: 0.0365, 2.92: 0.0126, 9.45: 0.0056, 50: 0.5876, 200: 1.0}),
+        (50, {1.0: 0.0341, 1.64: 0.0065, 2.92: 0.0005, 9.45: 0.0, 50: 0.0, 200: 0.4618}),
+    ],
+)
+def test_rejected_jumps_freeze_what_should_rush(steps: int, masses: dict[float, float]) -> None:
+    """Masked share at t = .01 after even steps from 1, by the recursion m <- m (1 - k e^-k)."""
+    times = np.linspace(1, 0.01, steps).tolist()
+    for z, mass in masses.items():
+        left = math.prod(poisson(s / t, torch.tensor([[z]]).log()).item() for t, s in pairwise(times))
+        assert left == pytest.approx(mass, abs=6e-5)
+
+
+def test_no_poisson_step_reveals_more_than_one_in_e() -> None:
+    stay = poisson(0.5, torch.linspace(-3, 9, 200).unsqueeze(0))
+    assert stay.min().item() == pytest.approx(1 - math.exp(-1), abs=1e-3)
+    assert poisson(0.0, torch.zeros(1, 1)).item() == 0  # the last step leaves nothing
+
+
 @pytest.mark.parametrize(("weight", "revealed"), [(1, 1), (2, 1.64), (3, 2.92), (5, 8)])
 def test_unlocking_reveals_more_in_the_first_of_eight_steps(weight: float, revealed: float) -> None:
     assert 8 * (1 - clipped_euler(7 / 8, log_z(weight)).item()) == pytest.approx(revealed, abs=1e-3)
@@ -108,7 +130,7 @@ def test_survival_is_a_probability_and_the_same_for_all_without_guidance(ratio: 
     for survival in (normalised, unlocking, simple, clipped_euler):
         assert 0 <= survival(ratio, log_z(weight)).item() <= 1 + 1e-6
         assert survival(ratio, log_z(1)).item() == pytest.approx(ratio, abs=1e-6)
-        assert survival(0.0, log_z(weight)).item() == pytest.approx(0, abs=1e-6) or survival is clipped_euler
+        assert survival(0.0, log_z(weight)).item() == pytest.approx(0, abs=1e-6)
 
 
 # ---- two tokens ----

@@ -96,7 +96,7 @@ def test_a_guard_with_sight_asks_for_its_camera(point: Any) -> None:
 @pytest.mark.parametrize(
     ("told", "says"),
     [
-        (None, "sight is"), (3, "sight is"), ({"camera": "scene", "frame": [4, 6]}, "sight is"),
+        (None, "sight is None"), (3, "sight is 3"), ({"camera": "scene", "frame": [4, 6]}, "sight is"),
         ({"camera": 1, "frame": [4, 6], "pooled": [2, 1]}, "sight is"),
         ({"camera": "scene", "frame": [4, 6], "pooled": [3, 1]}, "cannot be averaged to"),
         ({"camera": "scene", "frame": [4, 6], "pooled": [2, 2]}, "have 12 numbers, got a mean of"),
@@ -108,3 +108,13 @@ def test_damaged_sight_is_refused(point: Any, tmp_path: Path, told: object, says
     (tmp_path / card.CARD).write_text(json.dumps({**text, "sight": told}))
     with pytest.raises(ValueError, match=rf"guard\.json: .*{says}"):
         card.load(tmp_path)
+
+
+def test_a_missing_array_of_sight_is_of_the_file_it_is_missing_in(point: Any, tmp_path: Path) -> None:
+    card.save(tmp_path, replace(point.guard(), sight=SIGHT))
+    with np.load(tmp_path / card.ARRAYS) as saved:
+        kept = {name: saved[name] for name in saved.files if name != "sight.mean"}
+    np.savez(tmp_path / card.ARRAYS, **kept)
+    with pytest.raises(ValueError, match=r"sight\.mean is missing") as refused:
+        card.load(tmp_path)
+    assert card.ARRAYS in str(refused.value) and card.CARD not in str(refused.value)

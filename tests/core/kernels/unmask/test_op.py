@@ -59,6 +59,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "seeds' dtype": ({"seeds": SEEDS.int()}, "need seeds of int64, got torch.int32"),
     "masked": ({"masked": torch.ones(2, 3)}, "need masked of bool, got torch.float32"),
     "masked's shape": ({"masked": SEEDS > 0}, "masked of shape (2,), expected (2, 3)"),
+    "no number": (
+        {"conditional": LAW * torch.nan, "unconditional": None, "weight": 1.0},
+        "a token with a finite logit, and none that is no number",
+    ),
     "infinite": ({"unconditional": LAW - torch.inf}, "guidance of weight 2.0 needs finite logits"),
 }
 
