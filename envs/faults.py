@@ -33,27 +33,31 @@ class Draws:
     sign: Float[Array, " n"]
 
 
+@dataclass(frozen=True)
+class Readings:
+    """One control step of some episodes, as sensors that work would have it.
+
+    Args:
+        observed: As it is.
+        last: As it was at the last step before the onset, or at the start.
+        since: Steps since the onset; negative before it.
+        draws: Of every episode.
+        spread: Standard deviation of every channel in demonstrations.
+    """
+
+    observed: Float[Array, "n o"]
+    last: Float[Array, "n o"]
+    since: Int[Array, " n"]
+    draws: Draws
+    spread: Float[Array, " o"]
+
+
 @runtime_checkable
 class Fault(Protocol):
     """What becomes of observations."""
 
-    def __call__(
-        self,
-        observed: Float[Array, "n o"],
-        last: Float[Array, "n o"],
-        since: Int[Array, " n"],
-        draws: Draws,
-        spread: Float[Array, " o"],
-    ) -> Float[Array, "n o"]:
-        """What is observed instead.
-
-        Args:
-            observed: As it is.
-            last: As it was at the last step before the onset, or at the start.
-            since: Steps since the onset; negative before it.
-            draws: Of every episode.
-            spread: Standard deviation of every channel in demonstrations.
-        """
+    def __call__(self, seen: Readings) -> Float[Array, "n o"]:
+        """What is observed instead."""
         ...
 
 
@@ -69,17 +73,10 @@ class Shifted:
     spreads: float
     channels: tuple[int, ...] = ()
 
-    def __call__(
-        self,
-        observed: Float[Array, "n o"],
-        last: Float[Array, "n o"],
-        since: Int[Array, " n"],
-        draws: Draws,
-        spread: Float[Array, " o"],
-    ) -> Float[Array, "n o"]:
+    def __call__(self, seen: Readings) -> Float[Array, "n o"]:
         """See `Fault`."""
-        offset = (draws.sign * self.spreads * (since >= 0))[:, None] * spread
-        shifted: Array = observed + offset * _struck(self.channels, draws, observed.shape)
+        offset = (seen.draws.sign * self.spreads * (seen.since >= 0))[:, None] * seen.spread
+        shifted: Array = seen.observed + offset * _struck(self.channels, seen)
         return shifted
 
 
@@ -95,18 +92,11 @@ class Frozen:
     steps: int | None = None
     channels: tuple[int, ...] = ()
 
-    def __call__(
-        self,
-        observed: Float[Array, "n o"],
-        last: Float[Array, "n o"],
-        since: Int[Array, " n"],
-        draws: Draws,
-        spread: Float[Array, " o"],
-    ) -> Float[Array, "n o"]:
+    def __call__(self, seen: Readings) -> Float[Array, "n o"]:
         """See `Fault`."""
-        every = self.channels or tuple(range(observed.shape[1]))
-        struck = _struck(every, draws, observed.shape) & _within(since, self.steps)[:, None]
-        return np.where(struck, last, observed)
+        every = self.channels or tuple(range(seen.observed.shape[1]))
+        struck = _struck(every, seen) & _within(seen.since, self.steps)[:, None]
+        return np.where(struck, seen.last, seen.observed)
 
 
 @dataclass(frozen=True)
@@ -119,17 +109,10 @@ class NotFinite:
 
     steps: int | None = None
 
-    def __call__(
-        self,
-        observed: Float[Array, "n o"],
-        last: Float[Array, "n o"],
-        since: Int[Array, " n"],
-        draws: Draws,
-        spread: Float[Array, " o"],
-    ) -> Float[Array, "n o"]:
+    def __call__(self, seen: Readings) -> Float[Array, "n o"]:
         """See `Fault`."""
-        struck = _struck((), draws, observed.shape) & _within(since, self.steps)[:, None]
-        return np.where(struck, np.nan, observed)
+        struck = _struck((), seen) & _within(seen.since, self.steps)[:, None]
+        return np.where(struck, np.nan, seen.observed)
 
 
 class Faulty(Wrapped):
@@ -180,7 +163,7 @@ class Faulty(Wrapped):
 
     def _observed(self, observation: Float[Array, "n o"]) -> Float[Array, "n o"]:
         since = self._steps - self.draws.onset
-        faulty = self._fault(observation, self._last, since, self.draws, self._spread)
+        faulty = self._fault(Readings(observation, self._last, since, self.draws, self._spread))
         return faulty.astype(observation.dtype)
 
 
@@ -190,10 +173,11 @@ def _within(since: Int[Array, " n"], steps: int | None) -> Bool[Array, " n"]:
     return on
 
 
-def _struck(channels: Sequence[int], draws: Draws, shape: tuple[int, ...]) -> Bool[Array, "n o"]:
+def _struck(channels: Sequence[int], seen: Readings) -> Bool[Array, "n o"]:
     """The channels named, or the one drawn."""
+    shape = seen.observed.shape
     if not channels:
-        drawn: Array = np.arange(shape[1]) == draws.channel[:, None]
+        drawn: Array = np.arange(shape[1]) == seen.draws.channel[:, None]
         return drawn
     if bad := [c for c in channels if not 0 <= c < shape[1]]:
         raise ValueError(f"channels {bad} are none of an observation of {shape[1]} numbers")
