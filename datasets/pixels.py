@@ -8,13 +8,15 @@ image is mirrored or not by (seed, position) alone. Axes: n or b images, c chann
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from stillhand.datasets import shuffle
@@ -64,10 +66,11 @@ class Images:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Images and their classes, as they are on disk: uint8 from 0 to the spec's peak."""
+    """Images and their classes, as they are on disk: uint8 from 0 to the spec's peak; features if known."""
 
     pixels: UInt8[Tensor, "b c y x"]
     labels: Int64[Tensor, " b"]
+    features: Float32[Tensor, "b places w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -223,20 +226,31 @@ class ImageLoader:
         batch_size: Images per batch.
         seed: Non-negative; fixes order and mirroring for all epochs.
         flip: Mirror half of the images left to right, anew in every epoch.
+        features: Called once, when the first batch is wanted: what is to be said of every image, in batches.
 
     Raises:
-        ValueError: batch_size < 1 or seed < 0.
+        ValueError: batch_size < 1 or seed < 0, or features of images that are mirrored.
     """
 
-    def __init__(self, images: Images, batch_size: int, seed: int, flip: bool = False) -> None:
+    def __init__(
+        self,
+        images: Images,
+        batch_size: int,
+        seed: int,
+        flip: bool = False,
+        features: Callable[[], Float32[Array, "n places w"]] | None = None,
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected at least 1")
         if seed < 0:
             raise ValueError(f"seed is {seed}, expected a non-negative integer")
+        if flip and features is not None:
+            raise ValueError("features are of images as they are, and flip=true mirrors half of them")
         self.images = images
         self.batch_size = batch_size
         self.seed = seed
         self.flip = flip
+        self._look = features
 
     def __len__(self) -> int:
         """Number of images, that is of positions per epoch."""
@@ -252,7 +266,13 @@ class ImageLoader:
         if self.flip:
             chosen = mirrored(self.seed, start, self.batch_size)
             pixels[chosen] = pixels[chosen, ..., ::-1]
-        return ImageBatch(torch.from_numpy(pixels), torch.from_numpy(self.images.labels.take(rows)))
+        labels = torch.from_numpy(self.images.labels.take(rows))
+        said = None if self._features is None else torch.from_numpy(self._features.take(rows, axis=0))
+        return ImageBatch(torch.from_numpy(pixels), labels, said)
+
+    @cached_property
+    def _features(self) -> Float32[Array, "n places w"] | None:
+        return None if self._look is None else self._look()
 
 
 def mirrored(seed: int, start: int, count: int) -> Bool[Array, " count"]:

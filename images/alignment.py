@@ -112,7 +112,7 @@ class FirstLayers(ImageModel):
         tokens = self.denoiser.hidden(
             x0, x0.new_full((len(x0),), self.clean), self.condition(batch.labels), self.depth
         )
-        return self.align(self.projector(tokens), self.targets(batch.pixels))
+        return self.align(self.projector(tokens), target_of(batch, self.targets))
 
 
 class Aligned(nn.Module):
@@ -152,10 +152,15 @@ class Aligned(nn.Module):
         x0, noise, sigma, cond = draw_noised(model, model.levels, batch, generator)
         denoised, tokens = model.denoiser.tapped(perturb(x0, noise, sigma), sigma, cond, own.depth)
         plain, info = answer_loss(model.denoiser, denoised, x0, sigma)
-        aligned, more = own.loss(self.projector(tokens), self.targets(batch.pixels))
+        aligned, more = own.loss(self.projector(tokens), target_of(batch, self.targets))
         weight = own.weight(step)
         said = {"denoising/loss": plain.detach(), "alignment/weight": torch.tensor(weight)}
         return plain + weight * aligned, {**info, **more, **said}
+
+
+def target_of(batch: ImageBatch, targets: Targets) -> Float[Tensor, "b n d"]:
+    """What the encoder says of a batch: what it said before, where that was kept."""
+    return targets(batch.pixels) if batch.features is None else batch.features
 
 
 def layered(network: nn.Module) -> LayeredNet:

@@ -10,18 +10,21 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from stillhand.core.losses.alignment import Targets, TokenEncoder, centred
 from stillhand.core.nets.mlp import check_sizes
 from stillhand.datasets.pixels import ImageLoader, Images, ImageSpec
+from stillhand.datasets.schema import Array
 
 MEASURED_IMAGES, BATCH_ROWS = 2000, 100
+MOST_BYTES = 2 * 2**30  # 60,000 images of 49 tokens of 128 numbers are 1.5e9
 
 
 def centred_targets(encoder: TokenEncoder, images: Images, seed: int, device: torch.device) -> Targets:
@@ -38,6 +41,29 @@ def centred_targets(encoder: TokenEncoder, images: Images, seed: int, device: to
     """
     pixels = ImageLoader(images, min(MEASURED_IMAGES, len(images)), seed).batch(0).pixels
     return centred(encoder, (own.to(device) for own in pixels.split(BATCH_ROWS)))
+
+
+def looked(targets: Targets, images: Images, device: torch.device) -> Float32[Array, "n places w"]:
+    """The targets of every image, asked for once: a frozen encoder says the same of the same pixels.
+
+    Args:
+        targets: Of pixels on `device`.
+        images: All of them, in an order and in rows of which nothing depends on a training's batches.
+        device: Where the encoder is.
+    """
+    said = []
+    for start in range(0, len(images), BATCH_ROWS):
+        # the last call is filled up: the last bits of a token depend on the number of rows
+        rows = np.arange(start, start + BATCH_ROWS).clip(max=len(images) - 1)
+        pixels = torch.from_numpy(images.pixels[rows]).to(device)
+        said.append(targets(pixels)[: len(images) - start].cpu().numpy())
+    return np.concatenate(said)
+
+
+def fits(encoder: TokenEncoder, images: Images) -> bool:
+    """Whether the tokens of all images are kept in memory: at most 2 GiB."""
+    rows, columns = encoder.grid
+    return 4 * len(images) * rows * columns * encoder.width <= MOST_BYTES
 
 
 class TimmEncoder(nn.Module):

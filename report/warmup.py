@@ -1,7 +1,8 @@
 """Trainings of the same compute: what each row may spend, and the distance over what was spent.
 
     step cost c        of a run, relative to a step of the plain training
-    budget B           plain steps;   W c_warmup = share B;   steps of a run: (B - its warm-up) / c
+    look l             of a run's frozen encoder, once before its first step, in the same unit; or 0
+    budget B           plain steps;   l_warmup + W c_warmup = share B;   steps: (B - own warm-up - l) / c
     rows               {run, point, steps, compute, metric, value, low, high, n, seeds, config, commit}
 
 A row's compute is in plain steps and counts the warm-up where there is one.
@@ -34,6 +35,7 @@ class Plan:
 
     Args:
         costs: Run -> cost of a step, in plain steps; with the warm-up's.
+        looks: Run -> cost of what is looked at once, in plain steps; with the warm-up's.
         budget: B.
         warmup_steps: Of the warm-up.
         steps: Run -> steps, a multiple of points.
@@ -42,6 +44,7 @@ class Plan:
     """
 
     costs: Mapping[str, float]
+    looks: Mapping[str, float]
     budget: int
     warmup_steps: int
     steps: Mapping[str, int]
@@ -50,12 +53,19 @@ class Plan:
 
     @classmethod
     def of(
-        cls, costs: Mapping[str, float], steps: int, warmup: float, points: int, warmed: tuple[str, ...]
+        cls,
+        costs: Mapping[str, float],
+        looks: Mapping[str, float],
+        steps: int,
+        warmup: float,
+        points: int,
+        warmed: tuple[str, ...],
     ) -> "Plan":
         """From the cost of every run's step, in any unit.
 
         Args:
             costs: Run -> cost; with `plain` and `warmup`.
+            looks: Run -> cost of what is looked at once, in the same unit; nothing where it is left out.
             steps: B.
             warmup: Share of B that a warm-up may cost.
             points: Judged checkpoints of each training.
@@ -67,8 +77,10 @@ class Plan:
         if not 0 < warmup < 1 or points < 1:
             raise ValueError(f"compute: need 0 < warmup < 1 and points >= 1, got {warmup} and {points}")
         relative = {run: cost / costs[PLAIN] for run, cost in costs.items()}
-        first = round(warmup * steps / relative[WARMUP])
-        spent = {run: first * relative[WARMUP] if run in warmed else 0.0 for run in relative}
+        once = {run: looks.get(run, 0.0) / costs[PLAIN] for run in costs}
+        first = round((warmup * steps - once[WARMUP]) / relative[WARMUP])
+        whole = once[WARMUP] + first * relative[WARMUP]
+        spent = {run: once[run] + (whole if run in warmed else 0.0) for run in relative}
         own = {
             run: int((steps - spent[run]) / cost / points) * points
             for run, cost in relative.items()
@@ -76,7 +88,7 @@ class Plan:
         }
         if first < 1 or min(own.values()) < points:
             raise ValueError(f"compute.steps={steps} leave warm-up and runs {first} and {own} steps")
-        return cls(relative, steps, first, own, points, warmed)
+        return cls(relative, once, steps, first, own, points, warmed)
 
     def every(self, run: str) -> int:
         """Steps between judged checkpoints."""
@@ -84,7 +96,8 @@ class Plan:
 
     def compute(self, run: str, point: int) -> float:
         """Plain steps that a checkpoint has cost."""
-        before = self.warmup_steps * self.costs[WARMUP] if run in self.warmed else 0.0
+        whole = self.looks[WARMUP] + self.warmup_steps * self.costs[WARMUP]
+        before = self.looks[run] + (whole if run in self.warmed else 0.0)
         return before + point * self.every(run) * self.costs[run]
 
     def said(self) -> dict[str, Any]:
@@ -92,6 +105,7 @@ class Plan:
         return {
             "budget": self.budget,
             "costs": dict(self.costs),
+            "looks": dict(self.looks),
             "steps": {**self.steps, WARMUP: self.warmup_steps},
         }
 

@@ -156,6 +156,7 @@ def aligned_training(config: dict[str, Any]) -> Training:
     if isinstance(frozen.encoder, nn.Module):
         frozen.encoder.to(run.device)
     targets = centred_targets(frozen.encoder, train, run.seed, run.device)
+    pictures = pictures.looked(frozen.encoder, targets)
     if alignment is not None:
         return _second_phase(pictures, run, alignment, config["warmup"], targets, frozen.encoder.width)
     if not isinstance(pictures.model, FirstLayers):

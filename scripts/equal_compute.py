@@ -1,8 +1,8 @@
 """Policies with and without a warm-up for the same compute: how many steps each may take.
 
-The unit is a step of the run `plain` in floating-point operations, counted over one real step of each kind,
-so that it depends on no other load of the machine. A warm-up counts in full; a frozen encoder counts where it
-is asked, its own training nowhere: other people's come for nothing, too.
+The unit is a step of the run `plain` in floating-point operations, counted over real steps of each kind, so
+that it depends on no other load of the machine. A warm-up counts in full; a frozen encoder counts where it is
+asked, once before the first step or in every one, its own training nowhere: other people's come for nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,13 +20,23 @@ Command = list[str]
 Commands = Callable[[str], list[Command]]
 
 
-def step_cost(config: dict[str, Any]) -> float:
-    """Floating-point operations of a training's first step, forward and backward."""
+def costs_of(configs: Mapping[str, dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Floating-point operations of every run, forward and backward: of a step, and of looking before it."""
+    counted = {run: _counted(config) for run, config in configs.items()}
+    steps = {run: second for run, (_, second) in counted.items()}
+    return steps, {run: first - second for run, (first, second) in counted.items()}
+
+
+def _counted(config: dict[str, Any]) -> tuple[float, float]:
+    """Of the first two steps; what is looked at once is looked at in the first."""
     _, _, updates = training_of(config)
-    with FlopCounterMode(display=False) as counter:
-        next(updates)
-    flops: int = counter.get_total_flops()
-    return float(flops)
+
+    def step() -> float:
+        with FlopCounterMode(display=False) as counter:
+            next(updates)
+        return float(counter.get_total_flops())
+
+    return step(), step()
 
 
 def planned(table: dict[str, Any], commands: Commands) -> tuple[dict[str, Any], Plan]:
@@ -42,12 +52,12 @@ def planned(table: dict[str, Any], commands: Commands) -> tuple[dict[str, Any], 
     (warmup,), runs = table["warmup"], [*table["train"]]
     equal = table["equal"]
     alone = {run: ["warmup=null"] if run in equal["warmed"] else [] for run in runs}
-    costs = {
-        run: step_cost(composed([*words, *alone[run]]))
-        for run, words in zip(runs, commands("train"), strict=False)
+    configs = {
+        run: composed([*words, *alone[run]]) for run, words in zip(runs, commands("train"), strict=False)
     }
-    costs[WARMUP] = step_cost(composed(commands("warmup")[0]))
-    plan = Plan.of(costs, equal["steps"], equal["warmup"], 1, tuple(equal["warmed"]))
+    configs[WARMUP] = composed(commands("warmup")[0])
+    costs, looks = costs_of(configs)
+    plan = Plan.of(costs, looks, equal["steps"], equal["warmup"], 1, tuple(equal["warmed"]))
     own = {run: [*words, f"training.steps={plan.steps[run]}"] for run, words in table["train"].items()}
     first = {warmup: [*table["warmup"][warmup], f"training.steps={plan.warmup_steps}"]}
     return {**table, "train": own, "warmup": first}, plan
@@ -65,7 +75,7 @@ def check(table: Mapping[str, Any]) -> None:
     if len(table["warmup"]) != 1:
         raise ValueError(f"table.warmup must be one run, got {[*table['warmup']]}")
     costs = dict.fromkeys((*runs, WARMUP), 1.0)
-    Plan.of(costs, equal["steps"], equal["warmup"], 1, tuple(equal["warmed"]))
+    Plan.of(costs, {}, equal["steps"], equal["warmup"], 1, tuple(equal["warmed"]))
 
 
 def spent(table: Mapping[str, Any], root: Path) -> float:

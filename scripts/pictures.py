@@ -1,6 +1,8 @@
 """The domain of images: a labelled set, batches of it, and the models that learn from them."""
 
+import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,13 @@ import torch
 from torch import Tensor
 
 from stillhand.core.checkpoint import Checkpoint
+from stillhand.core.losses.alignment import Targets, TokenEncoder
 from stillhand.core.one_step.players import Examples
 from stillhand.core.shapes import Info
 from stillhand.datasets.pixels import ImageBatch, ImageLoader, Images
 from stillhand.images import checkpoint
 from stillhand.images.base import ImageModel
+from stillhand.images.encoders import fits, looked
 from stillhand.images.one_step import OneStepImages
 from stillhand.images.teacher import ImageDiffusion
 from stillhand.scripts.image_sets import image_set
@@ -57,8 +61,23 @@ class Pictures:
 
     def batch(self, number: int) -> ImageBatch:
         """The images of one batch, on the run's device."""
-        batch = self.loader.batch(number)
-        return ImageBatch(batch.pixels.to(self.run.device), batch.labels.to(self.run.device))
+        batch, device = self.loader.batch(number), self.run.device
+        features = None if batch.features is None else batch.features.to(device)
+        return ImageBatch(batch.pixels.to(device), batch.labels.to(device), features)
+
+    def looked(self, encoder: TokenEncoder, targets: Targets) -> "Pictures":
+        """The same; a frozen encoder looks at all images once, and batches hold what it said.
+
+        It does so when the first batch is wanted, and what it said stays in memory. Where images are
+        mirrored, that is more than 2 GiB, or the training asks for fewer images than there are, everything
+        stays as it is. A run that was killed looks again.
+        """
+        own, asked = self.loader, self.run.settings.steps * self.loader.batch_size
+        if own.flip or asked <= len(own) or not fits(encoder, own.images):
+            return self
+        look = partial(looked, targets, own.images, self.run.device)
+        loader = ImageLoader(own.images, own.batch_size, own.seed, features=look)
+        return dataclasses.replace(self, loader=loader)
 
     def fit(self) -> None:
         """Measure what is fixed before training."""

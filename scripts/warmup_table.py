@@ -20,7 +20,7 @@ from stillhand.report import warmup
 from stillhand.report.generated import FOLDER, load_generated
 from stillhand.report.warmup import Plan
 from stillhand.scripts import entries
-from stillhand.scripts.equal_compute import step_cost
+from stillhand.scripts.equal_compute import costs_of
 from stillhand.scripts.generate import FEWEST
 from stillhand.scripts.guidance_table import spelled
 from stillhand.scripts.image_sets import image_set
@@ -47,7 +47,7 @@ def write(
     """
     table, extra = settings["table"], settings["overrides"] or []
     run_all([encoder_command(table, root, extra)], 1)
-    plan = Plan.of(costs(table, root, extra), **table["compute"], warmed=tuple(table["warmed"]))
+    plan = Plan.of(*costs(table, root, extra), **table["compute"], warmed=tuple(table["warmed"]))
     run_all(warmups(table, plan, root, extra), settings["processes"])
     run_all(trainings(table, plan, root, extra), settings["processes"])
     run_all([generation(table, plan, root, settings["rollout_overrides"] or [])], 1)
@@ -91,7 +91,7 @@ def check(settings: dict[str, Any], root: Path) -> None:
 def equal_plan(table: Mapping[str, Any]) -> Plan:
     """A plan as if every step cost the same: enough to see that there is one, and that commands compose."""
     runs = (*table["train"], WARMUP)
-    return Plan.of(dict.fromkeys(runs, 1.0), **table["compute"], warmed=tuple(table["warmed"]))
+    return Plan.of(dict.fromkeys(runs, 1.0), {}, **table["compute"], warmed=tuple(table["warmed"]))
 
 
 def commands(table: Mapping[str, Any], plan: Plan, root: Path, extra: Sequence[str] = ()) -> list[Command]:
@@ -162,13 +162,15 @@ def _entries(table: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, dict[s
 # ---- what a step costs, and what the encoder knows ----
 
 
-def costs(table: Mapping[str, Any], root: Path, extra: Sequence[str]) -> dict[str, float]:
-    """Floating-point operations of one step of every run and of the warm-up, whose encoder is trained."""
+def costs(
+    table: Mapping[str, Any], root: Path, extra: Sequence[str]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """As `costs_of`, of every run and of the warm-up, whose encoder is trained."""
     with tempfile.TemporaryDirectory() as nowhere:
         base = [*_domain(table, root), *extra, f"out={nowhere}/none"]
         own = {run: [*overrides, *_unwarmed(table, run)] for run, overrides in table["train"].items()}
         commands = {**own, WARMUP: table["warmup"]}
-        return {run: step_cost(composed(["train", *base, *words])) for run, words in commands.items()}
+        return costs_of({run: composed(["train", *base, *words]) for run, words in commands.items()})
 
 
 def _unwarmed(table: Mapping[str, Any], run: str) -> Command:
@@ -202,6 +204,7 @@ def probes(table: Mapping[str, Any], root: Path) -> dict[str, Any]:
 def notes(table: Mapping[str, Any], plan: Plan, about: Mapping[str, Any], n: int) -> list[str]:
     """What a reader must know of the numbers."""
     own = about["encoder"]
+    looking = [f"{run} {cost:,.0f}" for run, cost in plan.looks.items() if cost]
     read = "; ".join(
         f"{name} {found['nearest']:.3f} and {found['linear']:.3f}" for name, found in own["probes"].items()
     )
@@ -212,7 +215,8 @@ def notes(table: Mapping[str, Any], plan: Plan, about: Mapping[str, Any], n: int
         *uncommitted(about),
         "Compute is counted in steps of the plain training (floating-point operations, forward and backward, "
         f"frozen encoder included); every training ends at {plan.budget} or just below. A step costs "
-        f"{', '.join(f'{run} {cost:.2f}' for run, cost in plan.costs.items())}. The warm-up's "
+        f"{', '.join(f'{run} {cost:.2f}' for run, cost in plan.costs.items())}; the frozen encoder's look at "
+        f"every image, once before the first step: {', '.join(looking) or 'none'}. The warm-up's "
         f"{plan.warmup_steps} steps are counted in every row of {', '.join(table['warmed'])}. The encoder's "
         f"own training ({own['train_cpu_seconds']:,.0f} CPU s, once, without labels) is counted in none.",
         "",

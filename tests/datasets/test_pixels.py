@@ -145,6 +145,25 @@ def test_batches_do_not_depend_on_their_size(size: int, seed: int, flip: bool) -
     assert torch.equal(torch.cat([b.labels for b in singles]), torch.cat([b.labels for b in batches]))
 
 
+def test_features_come_with_their_images_and_are_asked_for_once() -> None:
+    made, asked = toy(11), list[int]()
+
+    def look() -> np.ndarray:
+        asked.append(1)
+        return np.arange(11, dtype=np.float32).reshape(11, 1, 1)
+
+    loader = ImageLoader(made, 4, seed=3, features=look)
+    assert not asked and ImageLoader(made, 4, seed=3).batch(0).features is None
+    place = {p.tobytes(): i for i, p in enumerate(made.pixels)}
+    for step in range(3):
+        batch = loader.batch(step)
+        assert batch.features is not None
+        assert batch.features.flatten().tolist() == [place[p.tobytes()] for p in batch.pixels.numpy()]
+    assert asked == [1]
+    with pytest.raises(ValueError, match="features are of images as they are, and flip=true"):
+        ImageLoader(made, 4, seed=3, flip=True, features=look)
+
+
 def test_an_epoch_holds_each_image_once_with_its_label() -> None:
     made = toy(20)
     batch = ImageLoader(made, 20, seed=3).batch(5)

@@ -1,6 +1,7 @@
 """Both phases of a warm-up: gradients, the hand-over, and that without a weight nothing is added."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -191,6 +192,17 @@ def test_levels_of_a_flow_and_of_this_clock_agree_on_data_and_noise() -> None:
     torch.testing.assert_close(z - t * v, x)
     torch.testing.assert_close(z + (1 - t) * v, n)
     torch.testing.assert_close(z / (1 - t), x + t / (1 - t) * n)
+
+
+def test_kept_targets_stand_for_those_that_are_asked_for(halves: Any) -> None:
+    """The same loss to the bit, and nobody asks again."""
+    batch, model = halves.batch(), first_layers(halves)
+    kept = replace(batch, features=targets(batch.pixels))
+    whole = aligned(halves)
+    plain = model.loss(batch, rng(0))[0], whole.loss(batch, 3, rng(0))[0]
+    model.targets = whole.targets = lambda pixels: pytest.fail("asked again")
+    assert torch.equal(model.loss(kept, rng(0))[0], plain[0])
+    assert torch.equal(whole.loss(kept, 3, rng(0))[0], plain[1])
 
 
 def test_what_cannot_be_tapped_is_named(halves: Any) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from stillhand.core.losses.alignment import TokenEncoder
 from stillhand.datasets.pixels import ImageSpec
 from stillhand.images import encoders
-from stillhand.images.encoders import TimmEncoder, centred_targets, timm_encoder
+from stillhand.images.encoders import TimmEncoder, centred_targets, fits, looked, timm_encoder
 
 CPU = torch.device("cpu")
 
@@ -42,6 +42,27 @@ def test_what_all_images_share_is_taken_off(halves: Any) -> None:
     plain = Brightness().tokens(pixels)
     torch.testing.assert_close(targets[1] - targets[0], plain[1] - plain[0])
     assert not targets[..., 1].any()
+
+
+@pytest.mark.parametrize("n", [100, 130])
+def test_all_images_are_looked_at_once_in_calls_of_one_size(halves: Any, n: int) -> None:
+    images, rows = halves.images(n), []
+    targets = centred_targets(Brightness(), images, 0, CPU)
+
+    def asked(pixels: Tensor) -> Tensor:
+        rows.append(len(pixels))
+        return targets(pixels)
+
+    said = looked(asked, images, CPU)
+    assert rows == [100] * len(rows) and len(said) == n
+    torch.testing.assert_close(torch.from_numpy(said), targets(torch.from_numpy(images.pixels)))
+
+
+def test_what_does_not_fit_into_memory_is_not_kept(halves: Any) -> None:
+    class Large(Brightness):
+        width = 10**6
+
+    assert fits(Brightness(), halves.images()) and not fits(Large(), halves.images())
 
 
 def test_an_encoder_that_says_nothing_is_refused(halves: Any) -> None:

@@ -11,7 +11,8 @@ from stillhand.report.generated import Generated, load_generated
 from stillhand.report.warmup import Plan
 
 COSTS = {"plain": 200.0, "repa": 250.0, "erw": 250.0, "warmup": 50.0}
-PLAN = Plan.of(COSTS, steps=1000, warmup=0.2, points=4, warmed=("erw",))
+LOOKS = {"repa": 4000.0, "erw": 4000.0, "warmup": 4000.0}
+PLAN = Plan.of(COSTS, {}, steps=1000, warmup=0.2, points=4, warmed=("erw",))
 
 
 def test_everyone_spends_the_same() -> None:
@@ -23,8 +24,16 @@ def test_everyone_spends_the_same() -> None:
     assert PLAN.every("erw") == 160
 
 
+def test_looking_once_is_paid_for_by_everyone_who_looks() -> None:
+    """200 plain steps for the warm-up, 20 of them for looking, 180 for 720 steps of a quarter."""
+    plan = Plan.of(COSTS, LOOKS, 1000, 0.2, 1, ("erw",))
+    assert plan.warmup_steps == 720 and plan.looks["repa"] == plan.looks["warmup"] == 20
+    assert plan.steps == {"plain": 1000, "repa": 784, "erw": 624}
+    assert [plan.compute(run, 1) for run in plan.steps] == pytest.approx([1000, 1000, 1000])
+
+
 def test_steps_are_whole_numbers_of_points_and_never_beyond_the_budget() -> None:
-    plan = Plan.of({**COSTS, "repa": 271.0, "warmup": 37.0}, 997, 0.31, 7, ("erw", "repa"))
+    plan = Plan.of({**COSTS, "repa": 271.0, "warmup": 37.0}, LOOKS, 997, 0.31, 7, ("erw", "repa"))
     for run, steps in plan.steps.items():
         assert steps % 7 == 0
         assert 997 - 7 * plan.costs[run] - 1 < plan.compute(run, 7) <= 997 + 1
@@ -41,7 +50,7 @@ def test_steps_are_whole_numbers_of_points_and_never_beyond_the_budget() -> None
 )
 def test_a_plan_that_cannot_be_is_refused(more: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        Plan.of(COSTS, **{"steps": 1000, "warmup": 0.2, "points": 4, "warmed": ("erw",), **more})
+        Plan.of(COSTS, {}, **{"steps": 1000, "warmup": 0.2, "points": 4, "warmed": ("erw",), **more})
 
 
 @pytest.fixture

@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import initialize_config_module
 
 from stillhand.images import checkpoint
 from stillhand.images.alignment import FirstLayers
 from stillhand.images.masked_autoencoder import MaskedAutoencoder
 from stillhand.images.teacher import ImageDiffusion
+from stillhand.scripts.equal_compute import costs_of
+from stillhand.scripts.image_table import composed
+from stillhand.scripts.preparing import training_of
 
 DIT = ("image=dit", "image.net.width=16", "image.net.layers=3", "image.net.heads=2")
 SMALL = ("task=digits", *DIT, "batch_size=16", "training.steps=3", "training.warmup_steps=1")
@@ -48,6 +52,20 @@ def test_every_checkpoint_holds_its_part(made: Path) -> None:
     assert card(made / "erw")["warmup"] == card(made / "warmup")["files"]["policy.safetensors"]
     assert card(made / "erw")["warmup_steps"] == 3 and card(made / "erw")["warmup_cpu_seconds"] > 0
     assert "warmup" not in card(made / "repa")
+
+
+@pytest.mark.parametrize("words", [WARM, ("method=repa", *ALIGNED)])
+def test_a_training_of_many_images_looks_at_all_of_them_once(made: Path, words: tuple[str, ...]) -> None:
+    """Three steps of 16 of 1,442 images ask as they go, a hundred look before the first; alike in loss."""
+    own = ("train", *SMALL, *words, f"run={made}", f"out={made / 'none'}")
+    with initialize_config_module("stillhand.configs", version_base="1.3"):
+        few, long = composed([*own]), composed([*own, "training.steps=100"])
+    costs, looks = costs_of({"few": few, "long": long})
+    assert looks["few"] == 0 < 16 * looks["long"] / 1500 == pytest.approx(costs["few"] - costs["long"])
+    losses = [
+        [next(updates)["loss"] for _ in range(2)] for _, _, updates in map(training_of, (few, long, long))
+    ]
+    assert losses[1] == losses[2] and losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_an_aligned_model_is_generated_and_distilled_as_any_teacher(

@@ -17,7 +17,7 @@ CHOICES = (
     "table.warmup=['method=warmup','model.projector_width=8','model.depth=1']",
     "table.train.repa=['method=repa','alignment.projector_width=8']",
     "table.train.erw=['method=erw','alignment.projector_width=8']", "table.sampling.intervals=1",
-    "overrides=['batch_size=8','training.warmup_steps=1','image.net.width=16','image.net.layers=4',"
+    "overrides=['batch_size=8','training.steps=3','training.warmup_steps=1','image.net.width=16','image.net.layers=4',"
     "'image.net.heads=2']", "rollout_overrides=['n=100']",
 )  # fmt: skip
 
@@ -40,6 +40,7 @@ def test_a_small_table_from_nothing(home: Path) -> None:
     }
     about = json.loads((home / "docs/small.json").read_text())
     costs, steps = about["plan"]["costs"], about["plan"]["steps"]
+    assert not any(about["plan"]["looks"].values())  # fewer images are asked for than there are
     assert costs["warmup"] < costs["plain"] == 1 < costs["repa"] and steps["plain"] == 10
     ends = {row["run"]: row["compute"] for row in about["rows"] if row["point"] == 2}
     assert all(6 < end <= 10.5 for end in ends.values()), ends
