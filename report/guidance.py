@@ -153,7 +153,7 @@ def curves(rows: Sequence[Row], metric: str) -> Picture:
             _panel(axes, [row for row in rows if row["metric"] == key])
             axes.set(yscale=scale, ylabel=metric if key == "fd" else dict(_labels())[key], xlabel="weight w")
         handles, labels = panels.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=4)
     best = min((row for row in rows if row["metric"] == "fd" and row["weight"]), key=lambda row: row["value"])
     return to_svg(
         figure, f"{metric} and other scores over w; the best is {best['name']} with {best['value']:.2f}"

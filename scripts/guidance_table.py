@@ -224,10 +224,8 @@ def notes(table: Mapping[str, Any], made: Generated, about: Mapping[str, Any]) -
     """What a reader must know of the numbers."""
     rows = {**about, "rows": [row for row in about["rows"] if row["commit"]]}
     own = next(one for one in made.generators if one.name == grid_of(table)[0].name)
-    floor, schedules = (
-        made.floor,
-        [f"{name} = {called(given)}" for name, given in table["guidance"]["schedules"].items()],
-    )
+    floor, draws = made.floor, len(table["seeds"])
+    schedules = [f"{name} = {called(given)}" for name, given in table["guidance"]["schedules"].items()]
     return [
         f"One tokenizer, one model of its tokens ({own.parameters:,} parameters, {own.train_seconds:,.0f} "
         f"CPU s; training seed {own.seed}); {about['device']}, one thread; {commits_of(rows)}. Made by "
@@ -235,10 +233,10 @@ def notes(table: Mapping[str, Any], made: Generated, about: Mapping[str, Any]) -
         "",
         *uncommitted(rows),
         f"{floor.metric} is a Frechet distance on features of a small network of this project, not FID. "
-        f"{floor.n} images per cell against the {floor.reference}; value: mean over {len(table['seeds'])} "
-        f"draws of noise, brackets: their range; the training is one. A guided step costs two "
-        "network calls. *real images*: as many of the training split. *vq*: what the tokenizer gives back of "
-        "those, the floor of every model of its tokens.",
+        f"{floor.n} images per cell against the {floor.reference}; value: mean over {draws} "
+        f"draw{'s' * (draws > 1)} of noise, brackets: their range; the training is one. A guided step costs "
+        "two network calls. *real images*: as many of the training split. *vq*: what the tokenizer gives back "
+        "of those, the floor of every model of its tokens.",
         "",
         "w = 1 is the conditional law, in which all rules and schedules agree. Rule: how fast tokens are "
         f"revealed (docs/guidance.md). Schedules of w: {'; '.join(schedules)}.",
