@@ -235,8 +235,8 @@ def notes(table: Mapping[str, Any], made: Generated, about: Mapping[str, Any]) -
         f"{floor.metric} is a Frechet distance on features of a small network of this project, not FID. "
         f"{floor.n} images per cell against the {floor.reference}; value: mean over {draws} "
         f"draw{'s' * (draws > 1)} of noise, brackets: their range; the training is one. A guided step "
-        "costs two network calls. *real images*: as many of the training split. *vq*: what the tokenizer gives "
-        "back of those, the floor of every model of its tokens.",
+        "costs two network calls. *real images*: as many of the training split. *vq*: what the tokenizer "
+        "gives back of those, the floor of every model of its tokens.",
         "",
         "w = 1 is the conditional law, in which all rules and schedules agree. Rule: how fast tokens are "
         f"revealed (docs/guidance.md). Schedules of w: {'; '.join(schedules)}.",
