@@ -43,21 +43,26 @@ def centred_targets(encoder: TokenEncoder, images: Images, seed: int, device: to
     return centred(encoder, (own.to(device) for own in pixels.split(BATCH_ROWS)))
 
 
-def looked(targets: Targets, images: Images, device: torch.device) -> Float32[Array, "n places w"]:
-    """The targets of every image, asked for once: a frozen encoder says the same of the same pixels.
+def looked(
+    encoder: TokenEncoder, targets: Targets, images: Images, device: torch.device
+) -> Float32[Array, "n places w"]:
+    """The targets of every image in float32, asked for once: an encoder says the same of the same pixels.
 
     Args:
+        encoder: Whose targets they are.
         targets: Of pixels on `device`.
         images: All of them, in an order and in rows of which nothing depends on a training's batches.
         device: Where the encoder is.
     """
-    said = []
+    rows, columns, width = *encoder.grid, encoder.width
+    said = np.empty((len(images), rows * columns, width), np.float32)  # joining parts would need it twice
     for start in range(0, len(images), BATCH_ROWS):
         # the last call is filled up: the last bits of a token depend on the number of rows
-        rows = np.arange(start, start + BATCH_ROWS).clip(max=len(images) - 1)
-        pixels = torch.from_numpy(images.pixels[rows]).to(device)
-        said.append(targets(pixels)[: len(images) - start].cpu().numpy())
-    return np.concatenate(said)
+        own = np.arange(start, start + BATCH_ROWS).clip(max=len(images) - 1)
+        pixels = torch.from_numpy(images.pixels[own]).to(device)
+        with torch.autocast(device.type, enabled=False):
+            said[start : start + BATCH_ROWS] = targets(pixels)[: len(images) - start].cpu().numpy()
+    return said
 
 
 def fits(encoder: TokenEncoder, images: Images) -> bool:

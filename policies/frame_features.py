@@ -23,7 +23,7 @@ ROWS = 64  # of every call, the last one filled up: the last bits of a feature d
 def frame_features(
     encoder: VisualEncoder, demonstrations: Demonstrations, seed: int
 ) -> dict[str, Float32[Array, "steps k _"]]:
-    """Features of every frame of every camera, in memory.
+    """Features of every frame of every camera, in memory and in float32, whatever the training computes in.
 
     Args:
         encoder: Its networks say the same from now on.
@@ -55,8 +55,10 @@ def _features(
     said = []
     for start in range(0, len(frames), ROWS):
         rows = np.arange(start, start + ROWS).clip(max=len(frames) - 1)
-        changed = _changed(encoder, frames[rows], rows, draws)
-        said.append(encoder.looked(name, changed.to(device))[: len(frames) - start, 0].cpu().numpy())
+        changed = _changed(encoder, frames[rows], rows, draws).to(device)
+        with torch.autocast(device.type, enabled=False):
+            features = encoder.looked(name, changed)
+        said.append(features[: len(frames) - start, 0].cpu().numpy())
     return np.concatenate(said)
 
 

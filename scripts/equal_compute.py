@@ -1,14 +1,17 @@
 """Policies with and without a warm-up for the same compute: how many steps each may take.
 
 The unit is a step of the run `plain` in floating-point operations, counted over real steps of each kind, so
-that it depends on no other load of the machine. A warm-up counts in full; a frozen encoder counts where it is
-asked, once before the first step or in every one, its own training nowhere: other people's come for nothing.
+that it depends on no other load of the machine. A warm-up counts in full; a frozen encoder counts wherever it
+is asked, for the mean of its tokens, once before the first step or in every one; its own training counts
+nowhere: other people's come for nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from stillhand.core import checkpoint
@@ -21,22 +24,31 @@ Commands = Callable[[str], list[Command]]
 
 
 def costs_of(configs: Mapping[str, dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Floating-point operations of every run, forward and backward: of a step, and of looking before it."""
+    """Floating-point operations of every run, forward and backward: of a step, and of what is before it."""
     counted = {run: _counted(config) for run, config in configs.items()}
-    steps = {run: second for run, (_, second) in counted.items()}
-    return steps, {run: first - second for run, (first, second) in counted.items()}
+    steps = {run: step for run, (_, step) in counted.items()}
+    return steps, {run: before for run, (before, _) in counted.items()}
 
 
 def _counted(config: dict[str, Any]) -> tuple[float, float]:
-    """Of the first two steps; what is looked at once is looked at in the first."""
-    _, _, updates = training_of(config)
+    """Before the first step, and of the second; what is looked at once is looked at in the first."""
+    with counting() as building:
+        _, _, updates = training_of(config)
 
     def step() -> float:
-        with FlopCounterMode(display=False) as counter:
+        with counting() as counter:
             next(updates)
         return float(counter.get_total_flops())
 
-    return step(), step()
+    first, second = step(), step()
+    return building.get_total_flops() + first - second, second
+
+
+@contextmanager
+def counting() -> Iterator[FlopCounterMode]:
+    """Counts floating-point operations, attention by its products: a CPU's fused kernel would be free."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        yield counter
 
 
 def planned(table: dict[str, Any], commands: Commands) -> tuple[dict[str, Any], Plan]:
@@ -89,11 +101,12 @@ def said(plans: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = []
     for task, plan in plans.items():
         costs = ", ".join(f"{run} {cost:.2f}" for run, cost in plan["costs"].items())
+        spent = f"{plan['encoder_cpu_seconds']:,.0f} CPU s, all seeds, no actions"
         steps = ", ".join(f"{run} {count:,}" for run, count in plan["steps"].items())
         lines.append(
             f"{task}: every training ends at {plan['budget']:,} steps of the plain one or just below, its "
-            f"warm-up included. A step costs {costs}; steps: {steps}. The encoder's own training "
-            f"({plan['encoder_cpu_seconds']:,.0f} CPU s, all seeds, no actions) is counted in none."
+            f"warm-up included. A step costs {costs}; steps: {steps}.{_looks(plan['looks'])} The encoder's "
+            f"own training ({spent}) is counted in none."
         )
     return [
         "Compute is counted in floating-point operations, forward and backward, frozen encoder included. The "
@@ -102,3 +115,8 @@ def said(plans: Mapping[str, Mapping[str, Any]]) -> list[str]:
         *lines,
         "",
     ]
+
+
+def _looks(looks: Mapping[str, float]) -> str:
+    spent = ", ".join(f"{run} {cost:.0f}" for run, cost in looks.items() if cost)
+    return f" Before the first one the encoder is asked for what {spent} steps cost." if spent else ""

@@ -69,13 +69,13 @@ class Pictures:
         """The same; a frozen encoder looks at all images once, and batches hold what it said.
 
         It does so when the first batch is wanted, and what it said stays in memory. Where images are
-        mirrored, that is more than 2 GiB, or the training asks for fewer images than there are, everything
-        stays as it is. A run that was killed looks again.
+        mirrored or that is more than 2 GiB, everything stays as it is. It does not ask how long the
+        training is, so that a step costs the same in a short one. A run that was killed looks again.
         """
-        own, asked = self.loader, self.run.settings.steps * self.loader.batch_size
-        if own.flip or asked <= len(own) or not fits(encoder, own.images):
+        own = self.loader
+        if own.flip or not fits(encoder, own.images):
             return self
-        look = partial(looked, targets, own.images, self.run.device)
+        look = partial(looked, encoder, targets, own.images, self.run.device)
         loader = ImageLoader(own.images, own.batch_size, own.seed, features=look)
         return dataclasses.replace(self, loader=loader)
 

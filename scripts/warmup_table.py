@@ -215,8 +215,8 @@ def notes(table: Mapping[str, Any], plan: Plan, about: Mapping[str, Any], n: int
         *uncommitted(about),
         "Compute is counted in steps of the plain training (floating-point operations, forward and backward, "
         f"frozen encoder included); every training ends at {plan.budget} or just below. A step costs "
-        f"{', '.join(f'{run} {cost:.2f}' for run, cost in plan.costs.items())}; the frozen encoder's look at "
-        f"every image, once before the first step: {', '.join(looking) or 'none'}. The warm-up's "
+        f"{', '.join(f'{run} {cost:.2f}' for run, cost in plan.costs.items())}; what the frozen "
+        f"encoder is asked before the first step: {', '.join(looking) or 'nothing'}. The warm-up's "
         f"{plan.warmup_steps} steps are counted in every row of {', '.join(table['warmed'])}. The encoder's "
         f"own training ({own['train_cpu_seconds']:,.0f} CPU s, once, without labels) is counted in none.",
         "",

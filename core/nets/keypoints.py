@@ -34,7 +34,8 @@ class SpatialSoftmax(nn.Module):
         height, width = planes.shape[2:]
         y, x = (torch.linspace(-1, 1, side, device=planes.device) for side in (height, width))
         places = torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=-1)
-        points: Tensor = share @ places
+        with torch.autocast(planes.device.type, enabled=False):  # bfloat16 knows 256 places from edge to edge
+            points: Tensor = share @ places
         return points
 
 

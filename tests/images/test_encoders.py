@@ -53,7 +53,7 @@ def test_all_images_are_looked_at_once_in_calls_of_one_size(halves: Any, n: int)
         rows.append(len(pixels))
         return targets(pixels)
 
-    said = looked(asked, images, CPU)
+    said = looked(Brightness(), asked, images, CPU)
     assert rows == [100] * len(rows) and len(said) == n
     torch.testing.assert_close(torch.from_numpy(said), targets(torch.from_numpy(images.pixels)))
 

@@ -14,6 +14,7 @@ from stillhand.images import checkpoint
 from stillhand.images.alignment import FirstLayers
 from stillhand.images.masked_autoencoder import MaskedAutoencoder
 from stillhand.images.teacher import ImageDiffusion
+from stillhand.scripts import pictures
 from stillhand.scripts.equal_compute import costs_of
 from stillhand.scripts.image_table import composed
 from stillhand.scripts.preparing import training_of
@@ -55,17 +56,26 @@ def test_every_checkpoint_holds_its_part(made: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [WARM, ("method=repa", *ALIGNED)])
-def test_a_training_of_many_images_looks_at_all_of_them_once(made: Path, words: tuple[str, ...]) -> None:
-    """Three steps of 16 of 1,442 images ask as they go, a hundred look before the first; alike in loss."""
+def test_what_fits_into_memory_is_looked_at_once(
+    made: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Of 1,442 images before the first step, instead of 16 in every one; alike in loss, and all counted."""
     own = ("train", *SMALL, *words, f"run={made}", f"out={made / 'none'}")
     with initialize_config_module("stillhand.configs", version_base="1.3"):
-        few, long = composed([*own]), composed([*own, "training.steps=100"])
-    costs, looks = costs_of({"few": few, "long": long})
-    assert looks["few"] == 0 < 16 * looks["long"] / 1500 == pytest.approx(costs["few"] - costs["long"])
-    losses = [
-        [next(updates)["loss"] for _ in range(2)] for _, _, updates in map(training_of, (few, long, long))
-    ]
-    assert losses[1] == losses[2] and losses[0] == pytest.approx(losses[1], rel=1e-5)
+        config = composed([*own])
+    (cost,), (look,) = (found.values() for found in costs_of({"once": config}))
+    losses = _losses(config)
+    assert losses == _losses(config)
+    monkeypatch.setattr(pictures, "fits", lambda *_: False)
+    (dear,), (centring,) = (found.values() for found in costs_of({"always": config}))
+    per_image = (dear - cost) / 16
+    assert centring == pytest.approx(1442 * per_image) and look == pytest.approx((1442 + 1500) * per_image)
+    assert losses == pytest.approx(_losses(config), rel=1e-5)
+
+
+def _losses(config: dict[str, Any]) -> list[float]:
+    _, _, updates = training_of(config)
+    return [next(updates)["loss"] for _ in range(2)]
 
 
 def test_an_aligned_model_is_generated_and_distilled_as_any_teacher(

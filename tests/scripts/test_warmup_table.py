@@ -12,12 +12,12 @@ from stillhand.scripts import warmup_table
 
 CHOICES = (
     "table=warmup_images", "table.task=digits", "table.seeds=[4]", "table.image=dit",
-    "table.compute={steps: 10, warmup: 0.3, points: 2}",
+    "table.compute={steps: 100, warmup: 0.3, points: 2}",
     "table.encoder=['method=encoder','model.width=16','model.layers=1','model.heads=2','training.steps=2']",
     "table.warmup=['method=warmup','model.projector_width=8','model.depth=1']",
     "table.train.repa=['method=repa','alignment.projector_width=8']",
     "table.train.erw=['method=erw','alignment.projector_width=8']", "table.sampling.intervals=1",
-    "overrides=['batch_size=8','training.steps=3','training.warmup_steps=1','image.net.width=16','image.net.layers=4',"
+    "overrides=['batch_size=64','training.steps=3','training.warmup_steps=1','image.net.width=16','image.net.layers=4',"
     "'image.net.heads=2']", "rollout_overrides=['n=100']",
 )  # fmt: skip
 
@@ -40,10 +40,11 @@ def test_a_small_table_from_nothing(home: Path) -> None:
     }
     about = json.loads((home / "docs/small.json").read_text())
     costs, steps = about["plan"]["costs"], about["plan"]["steps"]
-    assert not any(about["plan"]["looks"].values())  # fewer images are asked for than there are
-    assert costs["warmup"] < costs["plain"] == 1 < costs["repa"] and steps["plain"] == 10
+    looks = about["plan"]["looks"]
+    assert looks["plain"] == 0 < looks["warmup"] == looks["repa"] == looks["erw"]
+    assert costs["warmup"] < costs["plain"] == 1 < costs["repa"] and steps["plain"] == 100
     ends = {row["run"]: row["compute"] for row in about["rows"] if row["point"] == 2}
-    assert all(6 < end <= 10.5 for end in ends.values()), ends
+    assert all(97 < end <= 100.5 for end in ends.values()), ends
     assert {*about["encoder"]["probes"]} == {"encoder", "random weights", "pixels"}
     text = (home / "docs/small.md").read_text()
     assert "| erw | " in text and "DIGITS-FD" in text and "counted in every row of erw" in text
