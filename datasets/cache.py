@@ -51,13 +51,25 @@ def open_mapped(path: Path) -> Demonstrations:
             if stale.name != name and not stale.name.endswith(".draft"):
                 rmtree(stale, ignore_errors=True)
     keys = layout.policy_keys(store.spec)
-    arrays = {key: _read(copies / name / f"{key}.npy", mapped=True) for key in keys}
+    arrays = {key: _rows(store, commit, key, copies / name / f"{key}.npy") for key in keys}
     labels = {key: _read(copies / name / f"{key}.npy", mapped=False) for key in LABELS}
     check_ends(labels["episode_ends"], len(arrays["observation"]), f"{copies / name}: episode_ends")
     frames = layout.frames_of(store.spec, arrays)
     return Demonstrations(
         arrays["observation"], arrays["action"], **labels, spec=store.spec, fingerprint=name, frames=frames
     )
+
+
+def _rows(store: EpisodeStore, commit: Commit, key: str, file: Path) -> Array:
+    """What is mapped of one key; ValueError if it is not what the store has."""
+    array, field = _read(file, mapped=True), store.fields[key]
+    expected = (field.dtype, (commit.steps, *field.shape))
+    if (found := (array.dtype.name, array.shape)) != expected:
+        raise ValueError(
+            f"{file}: dtype and shape are {found}, expected {expected}; remove {file.parent} to have the "
+            "copy made anew"
+        )
+    return array
 
 
 def _read(file: Path, mapped: bool) -> Array:

@@ -13,10 +13,11 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Int64, UInt8
+from numpy.lib.npyio import NpzFile
 
 from stillhand.datasets.schema import Array
 
@@ -91,13 +92,20 @@ def read_npz(folder: Path, split: Split) -> Arrays:
 
 def _entry(path: Path, key: str) -> Array:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with path.open("rb") as stream, _archive(stream) as file:
             if key not in file:
                 raise ValueError(f"no {key!r}, expected among {sorted(file)}")
             entry: Array = file[key]
             return entry
     except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _archive(stream: BinaryIO) -> NpzFile:
+    archive = np.load(stream, allow_pickle=False)
+    if not isinstance(archive, NpzFile):
+        raise ValueError("a single array, expected an archive of named ones")
+    return archive
 
 
 def _labels(path: Path) -> Int64[Array, " n"]:

@@ -55,7 +55,9 @@ def views(encoders: Mapping[str, TokenEncoder], samples: list[dict[str, Tensor]]
         ValueError: An encoder whose tokens are not finite, or the same for all frames.
     """
     return {
-        name: View(centred(encoder, (batch[name] for batch in samples)), encoder.grid)
+        name: View(
+            centred(encoder, (one[name] for one in samples), f"encoder of camera {name}"), encoder.grid
+        )
         for name, encoder in encoders.items()
     }
 

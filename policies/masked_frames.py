@@ -79,7 +79,7 @@ class MaskedFrames(FrameModel):
         return network
 
 
-class FrameEncoder:
+class FrameEncoder(nn.Module):
     """A `TokenEncoder` of one camera's frames.
 
     Args:
@@ -87,6 +87,7 @@ class FrameEncoder:
     """
 
     def __init__(self, network: MaskedPatches) -> None:
+        super().__init__()
         self.network, self.grid, self.width = network, network.grid, network.width
 
     def tokens(self, pixels: UInt8[Tensor, "b 3 y x"]) -> Float[Tensor, "b n d"]:

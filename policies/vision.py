@@ -139,6 +139,7 @@ class VisualEncoder(nn.Module):
             most = spec.observation_dim - 1
             raise ValueError(f"columns are {list(columns)}, expected different ones of 0..{most}")
         self.columns, self.augmentation, self.trained = list(columns), augmentation, trained
+        self.octaves = octaves
         self.state = state(spec=replace(spec, observation_dim=len(columns))) if columns else None
         self.sizes = {camera.name: self._size(camera) for camera in spec.cameras}
         looks: dict[str, Any] = {name: look(planes=3, size=size) for name, size in self.sizes.items()}
@@ -164,8 +165,12 @@ class VisualEncoder(nn.Module):
         """Take over what another one of this task has measured and learnt to see.
 
         Raises:
-            ValueError: If it looks otherwise.
+            ValueError: If it looks elsewhere, or is built otherwise.
         """
+        for name in ("columns", "sizes", "octaves"):
+            theirs, own = getattr(other, name, None), getattr(self, name)
+            if theirs != own:
+                raise ValueError(f"the teacher's encoder has {name}={theirs}, but the student's {own}")
         try:
             self.load_state_dict(other.state_dict())
         except RuntimeError as error:
@@ -178,9 +183,12 @@ class VisualEncoder(nn.Module):
         return self.tokens(observation, {name: self.looked(name, frames[name]) for name in self.looks})
 
     def looked(self, name: str, frames: Windows) -> Features:
-        """What a camera's network says of windows; frames as for `forward`."""
+        """What a camera's network says of windows; frames as for `forward`, ValueError if of other size."""
         if frames.shape[2:] == self.whole[name]:
             frames = self.augmentation.middle(frames)
+        if frames.shape[2:] != (*self.sizes[name], 3):
+            sizes = [self.whole[name], (*self.sizes[name], 3)]
+            raise ValueError(f"{name}: frames are {tuple(frames.shape[2:])}, expected one of {sizes}")
         said: Tensor = self.looks[name](scaled(frames.flatten(0, 1).permute(0, 3, 1, 2)))
         return said.view(*frames.shape[:2], -1)
 

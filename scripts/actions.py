@@ -26,7 +26,7 @@ from stillhand.policies.one_step import OneStepPolicy
 from stillhand.policies.teacher import DiffusionPolicy
 from stillhand.policies.vision import VisualEncoder
 from stillhand.scripts.running import Run, run_of
-from stillhand.scripts.teachers import check_data, check_network
+from stillhand.scripts.teachers import check_data, check_network, check_same
 
 AUGMENTATION = 11  # purpose of a seed: what changes of the frames in a step
 COPIES = 12  # what changes of the frames that a frozen network looks at once
@@ -63,6 +63,7 @@ class Actions:
     def of(cls, config: dict[str, Any], demonstrations: Demonstrations) -> "Actions":
         """`prepare` with demonstrations that were opened already."""
         _check_goal(config)
+        _check_cameras(config, demonstrations.spec)
         seen = _states(config, demonstrations.spec)
         described = checkpoint.describe(border_of(config), config["model"], demonstrations.spec)
         data = {"fingerprint": demonstrations.fingerprint, "episodes": demonstrations.episodes}
@@ -141,6 +142,9 @@ class Actions:
         if not isinstance(teacher, DiffusionPolicy):
             raise ValueError(f"{folder}: a {type(teacher).__name__}, but a teacher is a DiffusionPolicy")
         check_data(found, self.run.card)
+        theirs, own = (card["border"]["encoder"].get("look") for card in (found.card, self.run.card))
+        if theirs and own:
+            check_same(found, theirs, own, "policy.encoder.look", checkpoint.ALLOWED, "teacher")
         if isinstance(self.model, OneStepPolicy):
             check_network(found, self.run.card, "policy", checkpoint.ALLOWED)
         return teacher.to(self.run.device), found
@@ -209,6 +213,19 @@ def _check_goal(config: dict[str, Any]) -> None:
         raise ValueError(
             f"model.goal_columns={own}, but an observation of {config['task']['name']} ends with {asked} "
             "numbers of goal; 0: nothing to guide by"
+        )
+
+
+def _check_cameras(config: dict[str, Any], spec: Spec) -> None:
+    """Raise a ValueError for frames of other cameras or sizes than those of a task that can be played."""
+    env = config["task"]["env"]
+    if env is None:
+        return
+    asked = {name: tuple(size) for name, size in (env.get("cameras") or {}).items()}
+    if asked != (own := {camera.name: camera.shape[:2] for camera in spec.cameras}):
+        raise ValueError(
+            f"data={config['data']}: cameras (height, width) are {own}, but task={config['task']['name']} "
+            f"sees {asked}: task.env.cameras"
         )
 
 

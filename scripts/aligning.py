@@ -106,13 +106,14 @@ def open_encoder(given: object, spec: ImageSpec) -> Frozen:
         spec: The images it will see.
 
     Raises:
-        ValueError: It is missing, broken, of other images, or no encoder.
+        ValueError: It is missing, broken, unfinished, of other images, or no encoder.
     """
     if isinstance(given, Mapping):
         return Frozen(construct(given, ENCODERS, spec=spec), foreign_card(given), None)
     model, found = checkpoint.load(folder_of(given), spec)
     if not isinstance(model, TokenEncoder):
         raise ValueError(f"encoder={given} is a {type(model).__name__}, expected a run of method=encoder")
+    check_finished(found, folder_of(given), "encoder")
     return Frozen(model, digest(found), found)
 
 
@@ -246,10 +247,24 @@ def check_warmup(found: Checkpoint, folder: Path, card: Card) -> None:
             f"{found.folder}: aligned with the encoder {found.card.get('encoder')!r}, but this run's is "
             f"{card['encoder']!r}"
         )
+    check_finished(found, folder, "warm-up")
+
+
+def check_finished(found: Checkpoint, folder: Path, what: str) -> None:
+    """What a training rests on has taken all its steps, unless one of them was named.
+
+    Args:
+        found: The encoder or warm-up.
+        folder: As it was given.
+        what: Its kind, for messages.
+
+    Raises:
+        ValueError: Names both numbers of steps.
+    """
     wanted = found.card["run"]["training"]["steps"]
     if found.folder != folder and found.card["step"] < wanted:
         raise ValueError(
-            f"{found.folder}: this warm-up stopped before its {wanted} steps; let it finish, or name that "
+            f"{found.folder}: this {what} stopped before its {wanted} steps; let it finish, or name that "
             "checkpoint itself"
         )
 

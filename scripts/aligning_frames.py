@@ -41,6 +41,7 @@ from stillhand.scripts.actions import Actions, border_of, demonstrations_of
 from stillhand.scripts.aligning import (
     ENCODERS,
     PROJECTOR,
+    check_finished,
     check_warmup,
     described,
     digest,
@@ -80,7 +81,8 @@ def frozen_frames(given: object, border: Border) -> FrozenFrames:
         border: Of the policy: what it looks at.
 
     Raises:
-        ValueError: It is missing, broken, of another task or crop, or no encoder; or the policy sees nothing.
+        ValueError: It is missing, broken, unfinished, of another task or crop, or no encoder; or the policy
+            sees nothing.
     """
     spec, sizes = border.spec, seeing(border).sizes
     if isinstance(given, Mapping):
@@ -89,6 +91,7 @@ def frozen_frames(given: object, border: Border) -> FrozenFrames:
     model, found = checkpoint.load_model(folder_of(given), spec)
     if not isinstance(model, MaskedFrames):
         raise ValueError(f"encoder={given} is a {type(model).__name__}, need a run of method=encoder_frames")
+    check_finished(found, folder_of(given), "encoder")
     if model.sizes != sizes:
         raise ValueError(f"{found.folder}: looks at crops of {model.sizes}, but this policy at {sizes}")
     return FrozenFrames(model.encoders, digest(found), found)
@@ -180,6 +183,8 @@ def warmed(actions: Actions, folder: Path) -> tuple[Actions, FirstLooks]:
     place, free = "policy.encoder.look", (*FREE, *BEHIND_THE_TAP)
     check_same(found, theirs, own, place, checkpoint.ALLOWED, "warm-up", free)
     check_warmup(found, folder, run.card)
+    if warm.sizes != (sizes := seeing(model.border).sizes):
+        raise ValueError(f"{found.folder}: looks at crops of {warm.sizes}, but this policy at {sizes}")
     count = hand_over(warm.looks.state_dict(), nn.ModuleDict(looks(model.border)))
     print(f"{found.folder}: {count} tensors handed over")
     return dataclasses.replace(actions, run=started(run, found)), warm

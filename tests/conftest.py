@@ -16,12 +16,16 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MUJOCO_GL"] = "egl"
 os.environ["TQDM_DISABLE"] = "1"  # what a stage says on stderr is then its message alone
 
+import numpy as np
 import pytest
 import torch
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra.plugins.config_source import ConfigResult
 
+from stillhand.datasets.episodes import Episode, EpisodeStore
+from stillhand.datasets.layout import frame_fields, state_fields
+from stillhand.datasets.schema import Camera, Spec
 from stillhand.scripts.main import module_of
 
 torch.set_num_threads(1)
@@ -65,6 +69,19 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real demonstrations: {folder} does not exist (STILLHAND_REAL_DATA names the folder)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def many_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 100,000 frames, 173 MB; a frame's pixels are its number within the episode, modulo 251."""
+    spec = Spec("toy", 1, 1, 10.0, (Camera("scene", 24, 24),))
+    fields = state_fields(spec, "", "") | frame_fields(spec)
+    store = EpisodeStore.create(tmp_path_factory.mktemp("many") / "s.zarr", spec, fields, {})
+    marks = np.arange(1000, dtype=np.float32)[:, None]
+    grey = (np.arange(1000) % 251).astype(np.uint8)[:, None, None, None]
+    arrays = {"observation": marks, "action": marks, "frames_scene": np.broadcast_to(grey, (1000, 24, 24, 3))}
+    store.append_many(Episode(arrays, mode=0, seed=i) for i in range(100))
+    return store.path
 
 
 @dataclass(frozen=True)

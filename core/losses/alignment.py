@@ -102,7 +102,7 @@ class HalfLife:
         return self.start if self.steps is None else self.start * math.pow(2.0, -k / self.steps)
 
 
-def centred(encoder: TokenEncoder, samples: Iterable[Tensor]) -> Targets:
+def centred(encoder: TokenEncoder, samples: Iterable[Tensor], name: str = "encoder") -> Targets:
     """The encoder's tokens without their mean over some samples at each place.
 
     Without that most of a token is what all samples share at its place, and a projector that ignores its
@@ -111,6 +111,7 @@ def centred(encoder: TokenEncoder, samples: Iterable[Tensor]) -> Targets:
     Args:
         encoder: Where the samples are.
         samples: In batches, of what targets will be asked for.
+        name: Of the encoder, for messages.
 
     Raises:
         ValueError: Tokens that are not finite, or the same for all samples.
@@ -118,8 +119,10 @@ def centred(encoder: TokenEncoder, samples: Iterable[Tensor]) -> Targets:
     with torch.no_grad():
         tokens = torch.cat([encoder.tokens(batch).float() for batch in samples])
     mean = tokens.mean(0)
-    if not bool(tokens.isfinite().all()) or not bool((tokens - mean).abs().max() > 0):
-        raise ValueError(f"{type(encoder).__name__} says the same of all images, or what is not finite")
+    if not bool(tokens.isfinite().all()):
+        raise ValueError(f"{name}: tokens of this {type(encoder).__name__} are not finite")
+    if not bool((tokens - mean).abs().max() > 0):
+        raise ValueError(f"{name}: this {type(encoder).__name__} says the same of all {len(tokens)} samples")
 
     def targets(batch: Tensor) -> Tensor:
         # no_grad, not inference mode: the loss keeps these for its backward pass

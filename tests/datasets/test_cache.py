@@ -11,11 +11,9 @@ import zarr
 
 from stillhand.datasets import cache
 from stillhand.datasets.cache import open_mapped
-from stillhand.datasets.episodes import Episode, EpisodeStore
-from stillhand.datasets.layout import frame_fields, state_fields
+from stillhand.datasets.episodes import EpisodeStore
 from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.normalize import Normalizer
-from stillhand.datasets.schema import Camera, Spec
 
 if TYPE_CHECKING:
     from .conftest import Recorder, SeeingRecorder
@@ -112,22 +110,29 @@ def test_a_truncated_copy_is_named(recorder: "Recorder", tmp_path: Path, name: s
         open_mapped(store.path)
 
 
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((80, 4, 5, 3)), np.zeros((80, 5, 4, 3), np.uint8), np.zeros((79, 4, 5, 3), np.uint8)]
+)
+def test_a_copy_of_something_else_is_named(
+    seeing: "SeeingRecorder", tmp_path: Path, wrong: np.ndarray
+) -> None:
+    store = seeing.store(tmp_path / "s.zarr", [30, 50])
+    folder = tmp_path / "s.zarr.mapped" / open_mapped(store.path).fingerprint
+    np.save(folder / "frames_top.npy", wrong)
+    with pytest.raises(
+        ValueError, match=r"frames_top.npy: dtype and shape are .*, expected .*80, 4, 5, 3.*remove"
+    ):
+        open_mapped(store.path)
+
+
 def test_a_hundred_thousand_frames_need_no_more_memory_than_a_few_blocks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    many_frames: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Copying, opening and reading windows of 173 MB."""
     monkeypatch.setattr(cache, "BLOCK_BYTES", 2**23)
-    spec = Spec("toy", 1, 1, 10.0, (Camera("top", 24, 24),))
-    store = EpisodeStore.create(
-        tmp_path / "s.zarr", spec, state_fields(spec, "", "") | frame_fields(spec), {}
-    )
-    marks = np.arange(1000, dtype=np.float32)[:, None]
-    frames = np.broadcast_to((np.arange(1000) % 251).astype(np.uint8)[:, None, None, None], (1000, 24, 24, 3))
-    arrays = {"observation": marks, "action": marks, "frames_top": frames}
-    store.append_many(Episode(arrays, mode=0, seed=i) for i in range(100))
     tracemalloc.start()
     try:
-        loader = WindowLoader(open_mapped(store.path), 2, 8, 64, seed=0)
+        loader = WindowLoader(open_mapped(many_frames), 2, 8, 64, seed=0)
         batches = [loader.batch(step) for step in range(20)]
         held = tracemalloc.get_traced_memory()[1]
     finally:
@@ -135,5 +140,5 @@ def test_a_hundred_thousand_frames_need_no_more_memory_than_a_few_blocks(
     assert len(loader) == 100_000 and held < 4 * 2**23, held
     for batch in batches:
         assert torch.equal(
-            batch.frames["top"][:, :, 0, 0, 0], (batch.observation[..., 0] % 251).to(torch.uint8)
+            batch.frames["scene"][:, :, 0, 0, 0], (batch.observation[..., 0] % 251).to(torch.uint8)
         )

@@ -108,6 +108,11 @@ def test_folders(tmp_path: Path, pixels: np.ndarray) -> None:
         assert same(read_folders(tmp_path, split), pixels[order], LABELS[order])
 
 
+def as_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, RGB)
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -175,6 +180,7 @@ BROKEN: list[tuple[Callable[..., Arrays], Callable[..., None], str, Callable[[Pa
     (read_npz, write_npz, "train.npz", Path.unlink, r"missing; expected it or, of the downsampled"),
     (read_npz, write_npz, "train.npz", truncate, "train.npz: "),
     (read_npz, write_npz, "train.npz", overwrite, "train.npz: "),
+    (read_npz, write_npz, "train.npz", as_array, "train.npz: a single array, expected an archive"),
     (read_npz, write_npz, "train.npz", as_pickle, "train.npz: Object arrays cannot be loaded"),
     (read_npz, write_npz, "train.npz", without_labels, r"no 'labels', expected among \['images'\]"),
     (read_npz, write_npz, "train.npz", as_float, r"images are float64 \(20, 3, 4, 5\), expected uint8"),

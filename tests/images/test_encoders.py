@@ -29,8 +29,14 @@ class Brightness(nn.Module):
 
 
 class Mute(Brightness):
+    said = 1.0
+
     def tokens(self, pixels: Tensor) -> Tensor:
-        return torch.ones(len(pixels), 4, 2)
+        return torch.full((len(pixels), 4, 2), self.said)
+
+
+class Mad(Mute):
+    said = float("nan")
 
 
 def test_what_all_images_share_is_taken_off(halves: Any) -> None:
@@ -66,8 +72,10 @@ def test_what_does_not_fit_into_memory_is_not_kept(halves: Any) -> None:
 
 
 def test_an_encoder_that_says_nothing_is_refused(halves: Any) -> None:
-    with pytest.raises(ValueError, match="Mute says the same of all images"):
+    with pytest.raises(ValueError, match="encoder: this Mute says the same of all 600 samples"):
         centred_targets(Mute(), halves.images(), 0, CPU)
+    with pytest.raises(ValueError, match="encoder: tokens of this Mad are not finite"):
+        centred_targets(Mad(), halves.images(), 0, CPU)
 
 
 def test_a_file_must_be_there_and_be_safetensors(tmp_path: Path, halves: Any) -> None:

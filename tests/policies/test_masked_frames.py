@@ -14,7 +14,7 @@ from stillhand.datasets.loader import WindowLoader
 from stillhand.datasets.schema import Camera, Spec
 from stillhand.policies.base import Border
 from stillhand.policies.encoders import StateEncoder
-from stillhand.policies.masked_frames import MaskedFrames
+from stillhand.policies.masked_frames import FrameEncoder, MaskedFrames
 from stillhand.policies.vision import Augmentation, VisualEncoder, scaled
 
 SPEC = Spec("toy", 3, 2, 20.0, (Camera("top", 14, 11), Camera("hand", 10, 10)))
@@ -49,3 +49,11 @@ def test_every_camera_fills_in_its_own_newest_crops() -> None:
         assert encoder.tokens(pixels).shape == (6, encoder.grid[0] * encoder.grid[1], 8)
     assert model.encoders["top"].grid == (3, 3) and model.encoders["hand"].grid == (2, 2)
     torch.testing.assert_close(losses, (by_hand[0] + by_hand[1]) / 2)
+
+
+def test_an_encoder_moves_with_its_network() -> None:
+    """The meta device stands for any other than the CPU."""
+    small = {"width": 8, "layers": 1, "heads": 2, "drawing_layers": 1, "drawing_width": 8}
+    look = MaskedPatches(planes=3, size=(8, 8), patch=4, hidden=0.75, **small)
+    pixels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8, device="meta")
+    assert FrameEncoder(look).to("meta").tokens(pixels).device.type == "meta"

@@ -146,8 +146,26 @@ def test_a_student_takes_over_what_its_teacher_sees_and_may_leave_it_so() -> Non
     tokens = student(seen.observation, seen.frames)
     assert torch.equal(tokens, teacher(seen.observation, seen.frames))
     assert not tokens.requires_grad and teacher(seen.observation, seen.frames).requires_grad
-    with pytest.raises(ValueError, match="does not fit the student's"):
-        encoder(columns=[0]).adopt(teacher)
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"columns": [1, 0]}, r"has columns=\[0, 2\], but the student's \[1, 0\]"),
+        ({"augmentation": Augmentation(1)}, "has sizes=.*, but the student's"),
+        ({"octaves": 1}, "has octaves=0, but the student's 1"),
+        ({"look": partial(LOOK, channels=(16,))}, "does not fit the student's"),
+    ],
+)
+def test_a_student_looks_as_its_teacher_does(other: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        encoder(**other).adopt(encoder())
+
+
+def test_frames_of_another_size_are_neither_whole_nor_cropped() -> None:
+    seen = torch.zeros(1, 1, 9, 9, 3, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"hand: frames are \(9, 9, 3\), expected one of"):
+        encoder().looked("hand", seen)
 
 
 @pytest.mark.parametrize(

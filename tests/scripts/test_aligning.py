@@ -187,12 +187,19 @@ def test_a_warm_up_of_something_else_is_refused(
     refused("train", *SMALL, *words, f"warmup={other}", says=(says,))
 
 
-def test_an_encoder_of_other_images_is_refused(
-    refused: Callable[..., None], made: Path, tmp_path: Path
+ENCODERS = {
+    "images": (CHANGED["images"][0], "this encoder learnt from data with the fingerprint beef"),
+    "unfinished": (CHANGED["unfinished"][0], "this encoder stopped before its 9 steps"),
+}
+
+
+@pytest.mark.parametrize("case", ENCODERS)
+def test_an_encoder_of_other_images_or_unfinished_is_refused(
+    case: str, refused: Callable[..., None], made: Path, tmp_path: Path
 ) -> None:
-    other = damaged(made / "encoder", tmp_path / "other", lambda c: c["dataset"].update(fingerprint="beef"))
-    words = (*WARM, f"encoder={other}", f"run={tmp_path / 'run'}")
-    refused("train", *SMALL, *words, says=("this encoder learnt from data with the fingerprint beef",))
+    change, says = ENCODERS[case]
+    other = damaged(made / "encoder", tmp_path / "other", change)
+    refused("train", *SMALL, *WARM, f"encoder={other}", f"run={tmp_path / 'run'}", says=(says,))
 
 
 def test_a_run_does_not_continue_with_another_warm_up(

@@ -101,6 +101,7 @@ def damaged(source: Path, target: Path, change: Callable[[dict[str, Any]], objec
     return target
 
 
+CROP = "looks at crops of {'scene': (24, 20)}, but this policy at"
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "missing": (("warmup=RUN/gone",), "gone: no checkpoint here"),
     "none": (("warmup=RUN/encoder_frames",), "is a MaskedFrames, need a run of method=warmup_frames"),
@@ -108,12 +109,15 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "task": (("warmup=OTHER",), "a policy for Spec(task='avoiding-unseen'"),
     "unfinished": (("warmup=OTHER",), "this warm-up stopped before its 9 steps"),
     "encoder": ((*ALIGNED, "warmup=OTHER"), "aligned with the encoder 'beef', but this run's is"),
-    "crop": ((*ALIGNED, "task.seen.margin=4"), "looks at crops of {'scene': (24, 20)}, but this policy at"),
+    "crop": (("task.seen.margin=4",), f"warmup_frames/step-00000003: {CROP}"),
+    "unfinished encoder": ((*ALIGNED, "encoder=OTHER"), "this encoder stopped before its 9 steps"),
+    "encoder's crop": ((*ALIGNED, "task.seen.margin=4"), f"encoder_frames/step-00000003: {CROP}"),
     "blind": (("policy=mlp",), "policy=mlp looks at no frames"),
 }  # fmt: skip
 CHANGED: dict[str, Callable[[dict[str, Any]], object]] = {
     "task": lambda c: c["spec"].update(task="avoiding-unseen"),
     "unfinished": lambda c: c["run"]["training"].update(steps=9),
+    "unfinished encoder": lambda c: c["run"]["training"].update(steps=9),
     "encoder": lambda c: c.update(encoder="beef"),
 }
 
@@ -125,7 +129,9 @@ def test_what_is_missing_or_of_something_else_is_refused(
     words, says = REFUSED[case]
     other = tmp_path / "other"
     if case in CHANGED:
-        damaged(home / "warmup_frames", other, CHANGED[case])
+        damaged(
+            home / ("encoder_frames" if "encoder=OTHER" in words else "warmup_frames"), other, CHANGED[case]
+        )
     own = [word.replace("RUN", str(home)).replace("OTHER", str(other)) for word in words]
     base = [word for word in SMALL if case != "blind" or not word.startswith("policy")]
     places = (f"data={home / 'd.zarr'}", f"run={home}", f"out={tmp_path / 'out'}")

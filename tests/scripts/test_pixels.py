@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import initialize_config_module
 from torch import Tensor
 
 from stillhand.datasets.episodes import EpisodeStore
 from stillhand.policies.frame_features import ROWS
 from stillhand.policies.vision import VisualEncoder
 from stillhand.scripts.actions import Actions
+from stillhand.scripts.image_table import composed
+from stillhand.scripts.preparing import training_of
 
 TASK = ("task=avoiding_pixels", "task.env.cameras.scene=[24,20]")
 SMALL = (
@@ -136,6 +139,27 @@ def test_a_frozen_student_that_was_killed_ends_in_the_same_bytes(
     assert (home / "vdd" / "metrics.jsonl").read_bytes() == whole[0]  # nor does it matter when it is saved
 
 
+def test_a_hundred_thousand_frames_train_in_less_memory_than_they_have(
+    many_frames: Path, tmp_path: Path
+) -> None:
+    """Memory of the process that no file backs, torch's and libraries' included."""
+    words = ("train", *TASK[:1], "task.env.cameras.scene=[24,24]", *SMALL, "method=diffusion", "mapped=true",
+             f"data={many_frames}", f"out={tmp_path / 'out'}")  # fmt: skip
+    before = _anonymous_bytes()
+    with initialize_config_module("stillhand.configs", version_base="1.3"):
+        _, _, updates = training_of(composed([*words]))
+    held = [_anonymous_bytes() - before for _ in updates]
+    assert len(held) == 12 and max(held) < 100_000 * 24 * 24 * 3, held
+
+
+def _anonymous_bytes() -> int:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("needs Linux: RssAnon of /proc/self/status")
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -143,6 +167,14 @@ def test_a_frozen_student_that_was_killed_ends_in_the_same_bytes(
         (("train", "method=diffusion", "policy=mlp"), ("seen by ['scene']", "VisualEncoder")),
         (("train", "method=diffusion", *SMALL, "policy.encoder.columns=[4]"), ("[4]", "0..3")),
         (("train", "method=diffusion", *SMALL, "policy.encoder.augmentation.margin=30"), ("leaves nothing",)),
+        (
+            ("train", "method=diffusion", "task.env.cameras.scene=[20,20]"),
+            ("'scene': (24, 20)", "'scene': (20, 20)"),
+        ),
+        (
+            ("train", "method=diffusion", "+task.env.cameras.wrist=[8,8]"),
+            ("d.zarr: cameras", "'wrist': (8, 8)"),
+        ),
         (("rollout", "task.env.cameras.scene=[20,20]", "only=[teacher-10]"), ("height=24", "height=20")),
         (("collect", "+task.env.cameras.wrist=[8,8]"), ("has the cameras scene",)),
     ],
@@ -156,8 +188,12 @@ def test_what_does_not_fit_is_refused(
     refused(words[0], *TASK, *where, out, *words[1:], says=says)
 
 
-def test_a_policy_that_sees_is_refused_where_there_is_no_camera(
-    home: Path, refused: Callable[..., None]
-) -> None:
+def test_other_eyes_are_refused(home: Path, refused: Callable[..., None]) -> None:
+    """Another network of the same shapes than the teacher's; a task without the camera; its demonstrations."""
+    other = (f"data={home / 'd.zarr'}", f"teacher={home / 'diffusion'}", f"out={home / 'other'}", *SMALL)
+    says = "this teacher's network has groups=8, but policy.encoder.look has groups=4"
+    refused("distill", *TASK, "method=sid", *other, "policy.encoder.look.groups=4", says=(says,))
     words = ("task=avoiding", f"run={home}", "only=[teacher-10]", "starts=1")
     refused("rollout", *words, says=("avoiding-seen", "cameras", "task='avoiding'"))
+    words = ("task=avoiding", f"data={home / 'd.zarr'}", f"out={home / 'blind'}", "method=diffusion")
+    refused("train", *words, says=("'scene': (24, 20)", "task=avoiding sees {}"))
