@@ -189,7 +189,7 @@ def test_what_does_not_fit_is_refused(
 
 
 def test_other_eyes_are_refused(home: Path, refused: Callable[..., None]) -> None:
-    """Another network of the same shapes than the teacher's; a task without the camera; its demonstrations."""
+    """Another network of the teacher's shapes; a task without the camera; its demonstrations."""
     other = (f"data={home / 'd.zarr'}", f"teacher={home / 'diffusion'}", f"out={home / 'other'}", *SMALL)
     says = "this teacher's network has groups=8, but policy.encoder.look has groups=4"
     refused("distill", *TASK, "method=sid", *other, "policy.encoder.look.groups=4", says=(says,))
