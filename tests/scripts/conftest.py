@@ -103,3 +103,23 @@ def refused(
         assert not done.out
 
     return check
+
+
+@pytest.fixture
+def continued(stage: Callable[..., Any]) -> Callable[..., None]:
+    """Trains, takes the last of two checkpoints away and trains on: to the same bytes, or it fails."""
+
+    def check(out: Path, *words: str) -> None:
+        def written() -> list[bytes]:
+            done = stage(*words, f"out={out}", "keep=2")
+            assert done.code == 0, done.err
+            return [path.read_bytes() for path in (out / "metrics.jsonl", steps()[-1] / "state.safetensors")]
+
+        def steps() -> list[Path]:
+            return sorted(out.glob("step-*"))
+
+        whole, (_, last) = written(), steps()
+        shutil.rmtree(last)
+        assert written() == whole
+
+    return check

@@ -140,6 +140,13 @@ REFUSED = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("words", [ENCODER, WARM, ("method=erw", *ALIGNED)], ids=lambda words: words[0])
+def test_what_was_killed_ends_in_the_same_bytes(
+    words: tuple[str, ...], made: Path, tmp_path: Path, continued: Callable[..., None]
+) -> None:
+    continued(tmp_path, "train", *SMALL, *words, f"run={made}", "checkpoint_every=2")
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_train_refuses(case: str, refused: Callable[..., None], made: Path, tmp_path: Path) -> None:
     words, says = REFUSED[case]

@@ -101,6 +101,14 @@ def damaged(source: Path, target: Path, change: Callable[[dict[str, Any]], objec
     return target
 
 
+@pytest.mark.parametrize("words", [ENCODER, WARM, ALIGNED], ids=lambda words: words[0])
+def test_what_was_killed_ends_in_the_same_bytes(
+    words: tuple[str, ...], home: Path, tmp_path: Path, continued: Callable[..., None]
+) -> None:
+    places = (f"data={home / 'd.zarr'}", f"run={home}", "checkpoint_every=2")
+    continued(tmp_path, "train", *TASK, *SMALL, *words, *places)
+
+
 CROP = "looks at crops of {'scene': (24, 20)}, but this policy at"
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "missing": (("warmup=RUN/gone",), "gone: no checkpoint here"),
