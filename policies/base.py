@@ -93,6 +93,11 @@ class Border(nn.Module):
             return self.encoder.tokens(batch.observation, batch.features)
         return self.condition(batch.observation, batch.frames)
 
+    @property
+    def draws(self) -> int:
+        """Levels and noises that a denoiser sees in training for every window: more where looking is dear."""
+        return self.encoder.draws if isinstance(self.encoder, VisualEncoder) else 1
+
     def normalized(self, action: Float[Tensor, "b h a"]) -> Float[Tensor, "b h a"]:
         """Chunks as the networks see them."""
         return self.actions.encode(action)

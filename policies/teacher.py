@@ -59,11 +59,14 @@ class DiffusionPolicy(ChunkPolicy):
         self.denoiser.sigma_data.fill_(spread_of_chunks(self.border, demonstrations, seed))
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Float[Tensor, " b"], Info]:
-        """Denoising loss of one batch; level and noise come from the generator."""
-        x0 = self.border.normalized(batch.action)
+        """Denoising loss of one batch, per window the mean of `border.draws`; all come from the generator."""
+        chunk, seen, draws = self.border.normalized(batch.action), self.border.seen(batch), self.border.draws
+        x0, cond = (one.repeat_interleave(draws, dim=0) for one in (chunk, seen))
         sigma = self.levels(len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-        return denoising_loss(self.denoiser, x0, noise, sigma, self.border.seen(batch))
+        loss, info = denoising_loss(self.denoiser, x0, noise, sigma, cond)
+        means = {name: value.unflatten(0, (-1, draws)).mean(1) for name, value in info.items()}
+        return loss.unflatten(0, (-1, draws)).mean(1), means
 
     def draw(self, rng: np.random.Generator) -> Array:
         """The start of one chunk's integration, (h, a)."""

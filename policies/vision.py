@@ -115,10 +115,12 @@ class VisualEncoder(nn.Module):
         augmentation: In training.
         octaves: Frequencies of the Fourier features of what a camera's network says, for keypoints in -1..1
             as for a state; 0 passes it on.
+        draws: Levels and noises that a denoiser sees in training for every window: looking costs ten times as
+            much as denoising, and the mean over draws tells the cameras' networks more than one.
         trained: False leaves the cameras' networks as they are: a student's, with what its teacher sees.
 
     Raises:
-        ValueError: Without cameras; a column that is none; or a margin that leaves no picture.
+        ValueError: Without cameras; draws below 1; a column that is none; or a margin that leaves no picture.
     """
 
     def __init__(
@@ -130,16 +132,19 @@ class VisualEncoder(nn.Module):
         columns: Sequence[int],
         augmentation: Augmentation,
         octaves: int = 0,
+        draws: int = 1,
         trained: bool = True,
     ) -> None:
         super().__init__()
+        if draws < 1:
+            raise ValueError(f"draws must be at least 1, got {draws}")
         if not spec.cameras:
             raise ValueError(f"{spec.task} has no cameras for a VisualEncoder to look through")
         if len({*columns}) < len(columns) or not all(0 <= i < spec.observation_dim for i in columns):
             most = spec.observation_dim - 1
             raise ValueError(f"columns are {list(columns)}, expected different ones of 0..{most}")
         self.columns, self.augmentation, self.trained = list(columns), augmentation, trained
-        self.octaves = octaves
+        self.octaves, self.draws = octaves, draws
         self.state = state(spec=replace(spec, observation_dim=len(columns))) if columns else None
         self.sizes = {camera.name: self._size(camera) for camera in spec.cameras}
         looks: dict[str, Any] = {name: look(planes=3, size=size) for name, size in self.sizes.items()}

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from stillhand.core.diffusion import samplers
 from stillhand.core.diffusion.samplers import Sampling
+from stillhand.core.losses.denoising import denoising_loss
+from stillhand.datasets.batch import Batch
+from stillhand.policies.base import Border
 from stillhand.policies.teacher import DiffusionPolicy
 
 
@@ -123,3 +126,27 @@ class Normal(nn.Module):
 
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
         return x / (1 + sigma[:, None, None] ** 2)
+
+
+def test_the_loss_of_a_window_is_the_mean_over_its_draws(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a policy that looks: one pass of its encoder, several levels and noises."""
+    policy, batch, asked, seen = toy.teacher(), toy.batch(rows=6), list[Batch](), Border.seen
+
+    def counted(self: Border, batch: Batch) -> torch.Tensor:
+        asked.append(batch)
+        return seen(self, batch)
+
+    monkeypatch.setattr(Border, "seen", counted)
+    once, _ = policy.loss(batch, generator())
+    monkeypatch.setattr(Border, "draws", 3)
+    loss, info = policy.loss(batch, generator())
+    assert len(asked) == 2 and loss.shape == once.shape == info["denoising/mse"].shape == (6,)
+    x0, cond = policy.border.normalized(batch.action), seen(policy.border, batch)
+    rng, single = generator(), []
+    sigma = policy.levels(18, rng)
+    noise = torch.randn(18, *x0.shape[1:], generator=rng)
+    for row in range(18):
+        i, own = row // 3, slice(row, row + 1)
+        found, _ = denoising_loss(policy.denoiser, x0[i : i + 1], noise[own], sigma[own], cond[i : i + 1])
+        single.append(found)
+    torch.testing.assert_close(loss, torch.cat(single).view(6, 3).mean(1))

@@ -174,6 +174,7 @@ def test_frames_of_another_size_are_neither_whole_nor_cropped() -> None:
         ({"spec": dataclasses.replace(SPEC, cameras=())}, "toy has no cameras"),
         ({"columns": [3]}, r"\[3\], expected different ones of 0..2"),
         ({"columns": [1, 1]}, r"\[1, 1\], expected different"),
+        ({"draws": 0}, "draws must be at least 1, got 0"),
         ({"augmentation": Augmentation(8)}, "margin=8 leaves nothing of .*hand"),
     ],
 )
