@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -62,6 +63,17 @@ def test_all_images_are_looked_at_once_in_calls_of_one_size(halves: Any, n: int)
     said = looked(Brightness(), asked, images, CPU)
     assert rows == [100] * len(rows) and len(said) == n
     torch.testing.assert_close(torch.from_numpy(said), targets(torch.from_numpy(images.pixels)))
+
+
+def test_images_are_looked_at_in_float32_whatever_is_computed_around(halves: Any) -> None:
+    images, weight = halves.images(10), torch.rand(4, 1)
+
+    def said(pixels: Tensor) -> Tensor:
+        return (pixels.float().flatten(1)[:, :4] @ weight).expand(-1, 8).unflatten(1, (4, 2))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = looked(Brightness(), said, images, CPU)
+    assert np.array_equal(mixed, looked(Brightness(), said, images, CPU))
 
 
 def test_what_does_not_fit_into_memory_is_not_kept(halves: Any) -> None:

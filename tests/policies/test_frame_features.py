@@ -65,6 +65,14 @@ def test_without_augmentation_conditions_are_those_of_the_frames() -> None:
         assert not own.seen(said).requires_grad
 
 
+def test_frames_are_looked_at_in_float32_whatever_is_computed_around() -> None:
+    made, data = encoder(BUSY), demonstrations([4, 3])
+    plain = frame_features(made, data, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = frame_features(made, data, 7)
+    assert all(np.array_equal(mixed[name], plain[name]) for name in plain)
+
+
 def test_copies_are_what_the_network_says_of_the_drawn_changes() -> None:
     made, data = encoder(BUSY), demonstrations(LENGTHS)
     found, rng = frame_features(made, data, 7), torch.Generator().manual_seed(7)
