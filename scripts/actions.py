@@ -1,6 +1,7 @@
 """The domain of actions: demonstrations, windows of them, and the policies that learn from them."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -221,12 +222,18 @@ def _check_cameras(config: dict[str, Any], spec: Spec) -> None:
     env = config["task"]["env"]
     if env is None:
         return
-    asked = {name: tuple(size) for name, size in (env.get("cameras") or {}).items()}
-    if asked != (own := {camera.name: camera.shape[:2] for camera in spec.cameras}):
+    asked, own = _cameras(env), {camera.name: [*camera.shape[:2]] for camera in spec.cameras}
+    if [*asked.items()] != [*own.items()]:  # their order is that of the tokens
         raise ValueError(
-            f"data={config['data']}: cameras (height, width) are {own}, but task={config['task']['name']} "
+            f"data={config['data']}: cameras [height, width] are {own}, but task={config['task']['name']} "
             f"sees {asked}: task.env.cameras"
         )
+
+
+def _cameras(env: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a described task, whatever stands around what sees."""
+    inner = env.get("env")
+    return dict(env.get("cameras") or (_cameras(inner) if isinstance(inner, Mapping) else {}))
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:

@@ -135,10 +135,23 @@ def test_what_was_killed_ends_in_the_same_bytes(
         assert (home / "vdd" / "metrics.jsonl").read_bytes() == (tmp_path / "metrics.jsonl").read_bytes()
 
 
+def test_cameras_are_found_within_what_stands_around_them(home: Path, tmp_path: Path) -> None:
+    """A goal asked of a task that is seen: the demonstrations fit."""
+    env = {"task.env._target_": "goals.GoalConditioned", "task.env.env._target_": "seeing.Seeing",
+           "+task.env.env.env._target_": "avoiding.Avoiding"}  # fmt: skip
+    words = ("train", *TASK[:1], "~task.env.cameras",
+             *(f"{key}=stillhand.envs.{made}" for key, made in env.items()),
+             "+task.env.env.cameras.scene=[24,20]", f"data={home / 'd.zarr'}", *SMALL, "method=diffusion",
+             f"out={tmp_path / 'out'}")  # fmt: skip
+    with initialize_config_module("stillhand.configs", version_base="1.3"):
+        run, _, _ = training_of(composed([*words]))
+    assert run.card["spec"]["cameras"][0]["name"] == "scene"
+
+
 def test_a_hundred_thousand_frames_train_in_less_memory_than_they_have(
-    many_frames: Path, tmp_path: Path
+    many_frames: Path, home: Path, tmp_path: Path
 ) -> None:
-    """Memory of the process that no file backs, torch's and libraries' included."""
+    """Memory of the process that no file backs, torch's included; `home` has loaded the libraries."""
     words = ("train", *TASK[:1], "task.env.cameras.scene=[24,24]", *SMALL, "method=diffusion", "mapped=true",
              f"data={many_frames}", f"out={tmp_path / 'out'}")  # fmt: skip
     before = _anonymous_bytes()
@@ -165,11 +178,11 @@ def _anonymous_bytes() -> int:
         (("train", "method=diffusion", *SMALL, "policy.encoder.augmentation.margin=30"), ("leaves nothing",)),
         (
             ("train", "method=diffusion", "task.env.cameras.scene=[20,20]"),
-            ("'scene': (24, 20)", "'scene': (20, 20)"),
+            ("'scene': [24, 20]", "'scene': [20, 20]"),
         ),
         (
             ("train", "method=diffusion", "+task.env.cameras.wrist=[8,8]"),
-            ("d.zarr: cameras", "'wrist': (8, 8)"),
+            ("d.zarr: cameras", "'wrist': [8, 8]"),
         ),
         (("rollout", "task.env.cameras.scene=[20,20]", "only=[teacher-10]"), ("height=24", "height=20")),
         (("collect", "+task.env.cameras.wrist=[8,8]"), ("has the cameras scene",)),
@@ -192,4 +205,4 @@ def test_other_eyes_are_refused(home: Path, refused: Callable[..., None]) -> Non
     words = ("task=avoiding", f"run={home}", "only=[teacher-10]", "starts=1")
     refused("rollout", *words, says=("avoiding-seen", "cameras", "task='avoiding'"))
     words = ("task=avoiding", f"data={home / 'd.zarr'}", f"out={home / 'blind'}", "method=diffusion")
-    refused("train", *words, says=("'scene': (24, 20)", "task=avoiding sees {}"))
+    refused("train", *words, says=("'scene': [24, 20]", "task=avoiding sees {}"))
