@@ -73,13 +73,13 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="module")
 def many_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of 100,000 frames, 173 MB; a frame's pixels are its number within the episode, modulo 251."""
-    spec = Spec("toy", 1, 1, 10.0, (Camera("scene", 24, 24),))
+    """A store of 100,000 frames, 77 MB; a frame's pixels are its number within the episode, modulo 251."""
+    spec = Spec("toy", 1, 1, 10.0, (Camera("scene", 16, 16),))
     fields = state_fields(spec, "", "") | frame_fields(spec)
     store = EpisodeStore.create(tmp_path_factory.mktemp("many") / "s.zarr", spec, fields, {})
     marks = np.arange(1000, dtype=np.float32)[:, None]
     grey = (np.arange(1000) % 251).astype(np.uint8)[:, None, None, None]
-    arrays = {"observation": marks, "action": marks, "frames_scene": np.broadcast_to(grey, (1000, 24, 24, 3))}
+    arrays = {"observation": marks, "action": marks, "frames_scene": np.broadcast_to(grey, (1000, 16, 16, 3))}
     store.append_many(Episode(arrays, mode=0, seed=i) for i in range(100))
     return store.path
 
