@@ -203,14 +203,14 @@ def probes(table: Mapping[str, Any], root: Path) -> dict[str, Any]:
 
 def notes(table: Mapping[str, Any], plan: Plan, about: Mapping[str, Any], n: int) -> list[str]:
     """What a reader must know of the numbers."""
-    own = about["encoder"]
+    own, trained = about["encoder"], [row for row in about["rows"] if row["run"] != warmup.REAL]
     looking = [f"{run} {cost:,.0f}" for run, cost in plan.looks.items() if cost]
     read = "; ".join(
         f"{name} {found['nearest']:.3f} and {found['linear']:.3f}" for name, found in own["probes"].items()
     )
     return [
-        f"Training seeds {', '.join(map(str, table['seeds']))}; {about['device']}; {commits_of(about)}. Made "
-        f"by `{about['command']}`.",
+        f"Training seeds {', '.join(map(str, table['seeds']))}; {about['device']}; "
+        f"{commits_of({**about, 'rows': trained})}. Made by `{about['command']}`.",
         "",
         *uncommitted(about),
         "Compute is counted in steps of the plain training (floating-point operations, forward and backward, "

@@ -47,6 +47,7 @@ def test_a_small_table_from_nothing(home: Path) -> None:
     assert all(97 < end <= 100.5 for end in ends.values()), ends
     assert {*about["encoder"]["probes"]} == {"encoder", "random weights", "pixels"}
     text = (home / "docs/small.md").read_text()
+    assert "unknown" not in text  # nobody trained the real images
     assert "| erw | " in text and "DIGITS-FD" in text and "counted in every row of erw" in text
     with Image.open(home / "docs/small.png") as picture:
         assert picture.size == (4 * 80 + 3 * 12, 32)
