@@ -2,7 +2,7 @@
 
     step cost c        of a run, relative to a step of the plain training
     look l             of a run's frozen encoder, once before its first step, in the same unit; or 0
-    budget B           plain steps;   l_warmup + W c_warmup = share B;   steps: (B - own warm-up - l) / c
+    budget B           plain steps;   l_w + W c_w = share B of a warm-up w;   steps: (B - own warm-up - l) / c
     rows               {run, point, steps, compute, metric, value, low, high, n, seeds, config, commit}
 
 A row's compute is in plain steps and counts the warm-up where there is one.
@@ -20,7 +20,7 @@ from stillhand.report.image_table import ranged
 from stillhand.report.style import MUTED, Picture, colours, style, to_svg
 
 Row = dict[str, Any]
-PLAIN, WARMUP, REAL = "plain", "warmup", "real images"
+PLAIN, REAL = "plain", "real images"
 COLUMNS = (
     ("fd", "FD", 2),
     ("precision", "precision", 3),
@@ -34,22 +34,22 @@ class Plan:
     """How many steps everyone takes.
 
     Args:
-        costs: Run -> cost of a step, in plain steps; with the warm-up's.
-        looks: Run -> cost of what is looked at once, in plain steps; with the warm-up's.
+        costs: Run -> cost of a step, in plain steps; with the warm-ups'.
+        looks: Run -> cost of what is looked at once, in plain steps; with the warm-ups'.
         budget: B.
-        warmup_steps: Of the warm-up.
+        warmups: Warm-up -> its steps.
         steps: Run -> steps, a multiple of points.
         points: Judged checkpoints of each training.
-        warmed: Runs that a warm-up is counted for.
+        warmed: Run -> the warm-up that is counted for it.
     """
 
     costs: Mapping[str, float]
     looks: Mapping[str, float]
     budget: int
-    warmup_steps: int
+    warmups: Mapping[str, int]
     steps: Mapping[str, int]
     points: int
-    warmed: tuple[str, ...]
+    warmed: Mapping[str, str]
 
     @classmethod
     def of(
@@ -57,37 +57,40 @@ class Plan:
         costs: Mapping[str, float],
         looks: Mapping[str, float],
         steps: int,
-        warmup: float,
+        shares: Mapping[str, float],
         points: int,
-        warmed: tuple[str, ...],
+        warmed: Mapping[str, str],
     ) -> "Plan":
         """From the cost of every run's step, in any unit.
 
         Args:
-            costs: Run -> cost; with `plain` and `warmup`.
+            costs: Run -> cost; with `plain` and every warm-up.
             looks: Run -> cost of what is looked at once, in the same unit; nothing where it is left out.
             steps: B.
-            warmup: Share of B that a warm-up may cost.
+            shares: Warm-up -> share of B that it may cost.
             points: Judged checkpoints of each training.
-            warmed: Runs that start from a warm-up.
+            warmed: Run -> the warm-up that it starts from, if there is one.
 
         Raises:
-            ValueError: A share outside (0, 1), no point, or a run left with less than a step per point.
+            ValueError: A share outside (0, 1), no point, an unknown warm-up, or someone without a step.
         """
-        if not 0 < warmup < 1 or points < 1:
-            raise ValueError(f"compute: need 0 < warmup < 1 and points >= 1, got {warmup} and {points}")
+        if points < 1 or not all(0 < share < 1 for share in shares.values()):
+            raise ValueError(f"compute: need 0 < warmup < 1 and points >= 1, got {dict(shares)} and {points}")
+        if unknown := sorted({*warmed.values()} - {*shares}):
+            raise ValueError(f"no warm-up {unknown}, only {sorted(shares)}")
         relative = {run: cost / costs[PLAIN] for run, cost in costs.items()}
         once = {run: looks.get(run, 0.0) / costs[PLAIN] for run in costs}
-        first = round((warmup * steps - once[WARMUP]) / relative[WARMUP])
-        whole = once[WARMUP] + first * relative[WARMUP]
-        spent = {run: once[run] + (whole if run in warmed else 0.0) for run in relative}
+        first = {run: round((share * steps - once[run]) / relative[run]) for run, share in shares.items()}
+        spent = dict(once)
+        for run, warmup in warmed.items():
+            spent[run] += once[warmup] + first[warmup] * relative[warmup]
         own = {
             run: int((steps - spent[run]) / cost / points) * points
             for run, cost in relative.items()
-            if run != WARMUP
+            if run not in shares
         }
-        if first < 1 or min(own.values()) < points:
-            raise ValueError(f"compute.steps={steps} leave warm-up and runs {first} and {own} steps")
+        if min(first.values(), default=1) < 1 or min(own.values()) < points:
+            raise ValueError(f"compute.steps={steps} leave warm-ups and runs {first} and {own} steps")
         return cls(relative, once, steps, first, own, points, warmed)
 
     def every(self, run: str) -> int:
@@ -96,8 +99,10 @@ class Plan:
 
     def compute(self, run: str, point: int) -> float:
         """Plain steps that a checkpoint has cost."""
-        whole = self.looks[WARMUP] + self.warmup_steps * self.costs[WARMUP]
-        before = self.looks[run] + (whole if run in self.warmed else 0.0)
+        before = self.looks[run]
+        if run in self.warmed:
+            warmup = self.warmed[run]
+            before += self.looks[warmup] + self.warmups[warmup] * self.costs[warmup]
         return before + point * self.every(run) * self.costs[run]
 
     def said(self) -> dict[str, Any]:
@@ -106,7 +111,7 @@ class Plan:
             "budget": self.budget,
             "costs": dict(self.costs),
             "looks": dict(self.looks),
-            "steps": {**self.steps, WARMUP: self.warmup_steps},
+            "steps": {**self.steps, **self.warmups},
         }
 
 

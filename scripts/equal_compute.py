@@ -15,9 +15,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from stillhand.core import checkpoint
-from stillhand.report.warmup import PLAIN, WARMUP, Plan
+from stillhand.report.warmup import PLAIN, Plan
 from stillhand.scripts.image_table import composed
 from stillhand.scripts.preparing import training_of
+
+WARMUP = "warmup"
 
 Command = list[str]
 Commands = Callable[[str], list[Command]]
@@ -69,9 +71,9 @@ def planned(table: dict[str, Any], commands: Commands) -> tuple[dict[str, Any], 
     }
     configs[WARMUP] = composed(commands("warmup")[0])
     costs, looks = costs_of(configs)
-    plan = Plan.of(costs, looks, equal["steps"], equal["warmup"], 1, tuple(equal["warmed"]))
+    plan = _plan(costs, looks, equal)
     own = {run: [*words, f"training.steps={plan.steps[run]}"] for run, words in table["train"].items()}
-    first = {warmup: [*table["warmup"][warmup], f"training.steps={plan.warmup_steps}"]}
+    first = {warmup: [*table["warmup"][warmup], f"training.steps={plan.warmups[WARMUP]}"]}
     return {**table, "train": own, "warmup": first}, plan
 
 
@@ -87,7 +89,12 @@ def check(table: Mapping[str, Any]) -> None:
     if len(table["warmup"]) != 1:
         raise ValueError(f"table.warmup must be one run, got {[*table['warmup']]}")
     costs = dict.fromkeys((*runs, WARMUP), 1.0)
-    Plan.of(costs, {}, equal["steps"], equal["warmup"], 1, tuple(equal["warmed"]))
+    _plan(costs, {}, equal)
+
+
+def _plan(costs: Mapping[str, float], looks: Mapping[str, float], equal: Mapping[str, Any]) -> Plan:
+    warmed = dict.fromkeys(equal["warmed"], WARMUP)
+    return Plan.of(costs, looks, equal["steps"], {WARMUP: equal["warmup"]}, 1, warmed)
 
 
 def spent(table: Mapping[str, Any], root: Path) -> float:

@@ -1,6 +1,6 @@
 """A published table of warm-ups: `stillhand table warmup_images`, several trainings for the same compute.
 
-One encoder for all; of every seed a warm-up and each training, with as many steps as the budget pays for.
+One encoder for all; of every seed the warm-ups and each training, as many steps as the budget pays for.
 The unit is a step of the plain training in floating-point operations, counted over one real step of each
 kind, so that it depends on no other load of the machine; the encoder's own training is nobody's. Evenly
 spread checkpoints are scored in one run of `generate`. Writes docs/benchmarks/NAME.json, .md, .svg and .png.
@@ -18,7 +18,7 @@ from stillhand.images import checkpoint
 from stillhand.images.probe import mean_tokens, probe, raw
 from stillhand.report import warmup
 from stillhand.report.generated import FOLDER, load_generated
-from stillhand.report.warmup import Plan
+from stillhand.report.warmup import PLAIN, Plan
 from stillhand.scripts import entries
 from stillhand.scripts.equal_compute import costs_of
 from stillhand.scripts.generate import FEWEST
@@ -30,7 +30,6 @@ from stillhand.scripts.published import check_seeds, commits_of, made_here, publ
 from stillhand.scripts.stage import at_least
 
 Command = list[str]
-PLAIN, WARMUP = "plain", "warmup"
 PROBED_TRAIN, PROBED_TEST = 10_000, 2_000
 
 
@@ -47,7 +46,7 @@ def write(
     """
     table, extra = settings["table"], settings["overrides"] or []
     run_all([encoder_command(table, root, extra)], 1)
-    plan = Plan.of(*costs(table, root, extra), **table["compute"], warmed=tuple(table["warmed"]))
+    plan = _plan(table, *costs(table, root, extra))
     run_all(warmups(table, plan, root, extra), settings["processes"])
     run_all(trainings(table, plan, root, extra), settings["processes"])
     run_all([generation(table, plan, root, settings["rollout_overrides"] or [])], 1)
@@ -77,8 +76,12 @@ def check(settings: dict[str, Any], root: Path) -> None:
     table, extra = settings["table"], settings["overrides"] or []
     check_seeds(table["seeds"])
     runs, meant = {*table["train"]}, {*table["warmed"], *table["pictured"], PLAIN}
+    if both := sorted(runs & {*table["warmup"]}):
+        raise ValueError(f"table.train and table.warmup both have {both}")
     if unknown := sorted((meant - runs) | ({*table["methods"]} ^ runs)):
         raise ValueError(f"table.train, methods, warmed and pictured disagree about {unknown}")
+    if idle := sorted({*table["warmup"]} - {*table["warmed"].values()}):
+        raise ValueError(f"table.warmed has no run for the warm-ups {idle}")
     plan = equal_plan(table)
     for words in commands(table, plan, root, extra):
         composed(words)
@@ -90,8 +93,12 @@ def check(settings: dict[str, Any], root: Path) -> None:
 
 def equal_plan(table: Mapping[str, Any]) -> Plan:
     """A plan as if every step cost the same: enough to see that there is one, and that commands compose."""
-    runs = (*table["train"], WARMUP)
-    return Plan.of(dict.fromkeys(runs, 1.0), {}, **table["compute"], warmed=tuple(table["warmed"]))
+    return _plan(table, dict.fromkeys((*table["train"], *table["warmup"]), 1.0), {})
+
+
+def _plan(table: Mapping[str, Any], costs: Mapping[str, float], looks: Mapping[str, float]) -> Plan:
+    shares = {name: one["share"] for name, one in table["warmup"].items()}
+    return Plan.of(costs, looks, **table["compute"], shares=shares, warmed=table["warmed"])
 
 
 def commands(table: Mapping[str, Any], plan: Plan, root: Path, extra: Sequence[str] = ()) -> list[Command]:
@@ -115,11 +122,11 @@ def encoder_command(table: Mapping[str, Any], root: Path, extra: Sequence[str]) 
 
 
 def warmups(table: Mapping[str, Any], plan: Plan, root: Path, extra: Sequence[str]) -> list[Command]:
-    """A warm-up per seed."""
-    steps = f"training.steps={plan.warmup_steps}"
+    """Every warm-up of each seed."""
     return [
-        ["train", *_domain(table, root), *table["warmup"], *extra, steps, f"seed={seed}",
-         f"out={root / f'{WARMUP}-s{seed}'}"]
+        ["train", *_domain(table, root), *one["train"], *extra, f"training.steps={plan.warmups[name]}",
+         f"seed={seed}", f"out={root / f'{name}-s{seed}'}"]
+        for name, one in table["warmup"].items()
         for seed in table["seeds"]
     ]  # fmt: skip
 
@@ -129,11 +136,15 @@ def trainings(table: Mapping[str, Any], plan: Plan, root: Path, extra: Sequence[
     return [
         ["train", *_domain(table, root), *overrides, *extra, f"training.steps={plan.steps[run]}",
          f"checkpoint_every={plan.every(run)}", f"keep={plan.points}", f"seed={seed}",
-         f"out={root / f'{run}-s{seed}'}",
-         *([f"warmup={root / f'{WARMUP}-s{seed}'}"] if run in table["warmed"] else [])]
+         f"out={root / f'{run}-s{seed}'}", *_start(plan, run, seed, root)]
         for run, overrides in table["train"].items()
         for seed in table["seeds"]
     ]  # fmt: skip
+
+
+def _start(plan: Plan, run: str, seed: int, root: Path) -> Command:
+    """Where a run starts from a warm-up, that of its seed."""
+    return [f"warmup={root / f'{plan.warmed[run]}-s{seed}'}"] if run in plan.warmed else []
 
 
 def generation(table: Mapping[str, Any], plan: Plan, root: Path, more: Sequence[str]) -> Command:
@@ -165,11 +176,11 @@ def _entries(table: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, dict[s
 def costs(
     table: Mapping[str, Any], root: Path, extra: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """As `costs_of`, of every run and of the warm-up, whose encoder is trained."""
+    """As `costs_of`, of every run and of the warm-ups, whose encoder is trained."""
     with tempfile.TemporaryDirectory() as nowhere:
         base = [*_domain(table, root), *extra, f"out={nowhere}/none"]
         own = {run: [*overrides, *_unwarmed(table, run)] for run, overrides in table["train"].items()}
-        commands = {**own, WARMUP: table["warmup"]}
+        commands = {**own, **{name: one["train"] for name, one in table["warmup"].items()}}
         return costs_of({run: composed(["train", *base, *words]) for run, words in commands.items()})
 
 
@@ -205,6 +216,11 @@ def notes(table: Mapping[str, Any], plan: Plan, about: Mapping[str, Any], n: int
     """What a reader must know of the numbers."""
     own, trained = about["encoder"], [row for row in about["rows"] if row["run"] != warmup.REAL]
     looking = [f"{run} {cost:,.0f}" for run, cost in plan.looks.items() if cost]
+    counted = " ".join(
+        f"The {steps:,} steps of {name} are counted in every row of "
+        f"{', '.join(run for run, first in plan.warmed.items() if first == name)}."
+        for name, steps in plan.warmups.items()
+    )
     read = "; ".join(
         f"{name} {found['nearest']:.3f} and {found['linear']:.3f}" for name, found in own["probes"].items()
     )
@@ -216,8 +232,7 @@ def notes(table: Mapping[str, Any], plan: Plan, about: Mapping[str, Any], n: int
         "Compute is counted in steps of the plain training (floating-point operations, forward and backward, "
         f"frozen encoder included); every training ends at {plan.budget} or just below. A step costs "
         f"{', '.join(f'{run} {cost:.2f}' for run, cost in plan.costs.items())}; what the frozen "
-        f"encoder is asked before the first step: {', '.join(looking) or 'nothing'}. The warm-up's "
-        f"{plan.warmup_steps} steps are counted in every row of {', '.join(table['warmed'])}. The encoder's "
+        f"encoder is asked before the first step: {', '.join(looking) or 'nothing'}. {counted} The encoder's "
         f"own training ({own['train_cpu_seconds']:,.0f} CPU s, once, without labels) is counted in none.",
         "",
         f"Classes read off {PROBED_TEST:,} test images, by the nearest of {PROBED_TRAIN:,} and by a ridge "

@@ -12,12 +12,13 @@ from stillhand.report.warmup import Plan
 
 COSTS = {"plain": 200.0, "repa": 250.0, "erw": 250.0, "warmup": 50.0}
 LOOKS = {"repa": 4000.0, "erw": 4000.0, "warmup": 4000.0}
-PLAN = Plan.of(COSTS, {}, steps=1000, warmup=0.2, points=4, warmed=("erw",))
+SHARES = {"warmup": 0.2}
+PLAN = Plan.of(COSTS, {}, steps=1000, shares=SHARES, points=4, warmed={"erw": "warmup"})
 
 
 def test_everyone_spends_the_same() -> None:
     """A fifth of 1000 steps of 200 are 800 of 50; what is left to erw is 800 plain steps, 640 of its own."""
-    assert PLAN.warmup_steps == 800
+    assert PLAN.warmups == {"warmup": 800}
     assert PLAN.steps == {"plain": 1000, "repa": 800, "erw": 640}
     assert [PLAN.compute(run, 4) for run in PLAN.steps] == pytest.approx([1000, 1000, 1000])
     assert [PLAN.compute("erw", point) for point in (1, 2)] == pytest.approx([400, 600])
@@ -26,31 +27,47 @@ def test_everyone_spends_the_same() -> None:
 
 def test_looking_once_is_paid_for_by_everyone_who_looks() -> None:
     """200 plain steps for the warm-up, 20 of them for looking, 180 for 720 steps of a quarter."""
-    plan = Plan.of(COSTS, LOOKS, 1000, 0.2, 1, ("erw",))
-    assert plan.warmup_steps == 720 and plan.looks["repa"] == plan.looks["warmup"] == 20
+    plan = Plan.of(COSTS, LOOKS, 1000, SHARES, 1, {"erw": "warmup"})
+    assert plan.warmups["warmup"] == 720 and plan.looks["repa"] == plan.looks["warmup"] == 20
     assert plan.steps == {"plain": 1000, "repa": 784, "erw": 624}
     assert [plan.compute(run, 1) for run in plan.steps] == pytest.approx([1000, 1000, 1000])
 
 
 def test_steps_are_whole_numbers_of_points_and_never_beyond_the_budget() -> None:
-    plan = Plan.of({**COSTS, "repa": 271.0, "warmup": 37.0}, LOOKS, 997, 0.31, 7, ("erw", "repa"))
+    plan = Plan.of(
+        {**COSTS, "repa": 271.0, "warmup": 37.0}, LOOKS, 997, {"warmup": 0.31}, 7,
+        {"erw": "warmup", "repa": "warmup"},
+    )  # fmt: skip
     for run, steps in plan.steps.items():
         assert steps % 7 == 0
         assert 997 - 7 * plan.costs[run] - 1 < plan.compute(run, 7) <= 997 + 1
 
 
+def test_a_warm_up_is_counted_for_its_own_runs_alone() -> None:
+    """Deep: 100 plain steps buy 200 of a half, 900 are left; erw has 800, repa all 1000."""
+    costs, shares = {**COSTS, "deep": 100.0, "other": 200.0}, {**SHARES, "deep": 0.1}
+    plan = Plan.of(costs, {}, 1000, shares, 2, {"erw": "warmup", "other": "deep"})
+    assert plan.warmups == {"warmup": 800, "deep": 200}
+    assert plan.steps == {"plain": 1000, "repa": 800, "erw": 640, "other": 900}
+    assert [plan.compute(run, 2) for run in plan.steps] == pytest.approx([1000] * 4)
+    assert plan.said()["steps"] == {**plan.steps, **plan.warmups}
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"warmup": 0.0}, "need 0 < warmup < 1 and points >= 1, got 0.0 and 4"),
-        ({"warmup": 1.0}, "got 1.0"),
-        ({"points": 0}, "got 0.2 and 0"),
+        ({"shares": {"warmup": 0.0}}, "need 0 < warmup < 1 and points >= 1, got {'warmup': 0.0} and 4"),
+        ({"shares": {"warmup": 1.0}}, "got {'warmup': 1.0}"),
+        ({"warmed": {"erw": "magic"}}, r"no warm-up \['magic'\], only \['warmup'\]"),
+        ({"points": 0}, "got {'warmup': 0.2} and 0"),
         ({"steps": 4}, "compute.steps=4 leave"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(more: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        Plan.of(COSTS, {}, **{"steps": 1000, "warmup": 0.2, "points": 4, "warmed": ("erw",), **more})
+        Plan.of(
+            COSTS, {}, **{"steps": 1000, "shares": SHARES, "points": 4, "warmed": {"erw": "warmup"}, **more}
+        )
 
 
 @pytest.fixture

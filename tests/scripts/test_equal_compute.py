@@ -77,7 +77,7 @@ def test_attention_counts_as_its_two_products() -> None:
     [
         ({"warmed": ["magic"]}, r"table.equal needs the runs \['magic'\]"),
         ({"warmup": 1.5}, "need 0 < warmup < 1"),
-        ({"steps": 1}, "leave warm-up and runs"),
+        ({"steps": 1}, "leave warm-ups and runs"),
     ],
 )
 def test_what_would_fail_after_hours_fails_at_once(wrong: dict[str, Any], says: str) -> None:

@@ -12,9 +12,9 @@ from stillhand.scripts import warmup_table
 
 CHOICES = (
     "table=warmup_images", "table.task=digits", "table.seeds=[4]", "table.image=dit",
-    "table.compute={steps: 100, warmup: 0.3, points: 2}",
+    "table.compute={steps: 100, points: 2}", "table.warmup.warmup.share=0.3",
     "table.encoder=['method=encoder','model.width=16','model.layers=1','model.heads=2','training.steps=2']",
-    "table.warmup=['method=warmup','model.projector_width=8','model.depth=1']",
+    "table.warmup.warmup.train=['method=warmup','model.projector_width=8','model.depth=1']",
     "table.train.repa=['method=repa','alignment.projector_width=8']",
     "table.train.erw=['method=erw','alignment.projector_width=8']", "table.sampling.intervals=1",
     "overrides=['batch_size=64','training.steps=3','training.warmup_steps=1','image.net.width=16','image.net.layers=4',"
@@ -48,7 +48,11 @@ def test_a_small_table_from_nothing(home: Path) -> None:
     assert {*about["encoder"]["probes"]} == {"encoder", "random weights", "pixels"}
     text = (home / "docs/small.md").read_text()
     assert "unknown" not in text  # nobody trained the real images
-    assert "| erw | " in text and "DIGITS-FD" in text and "counted in every row of erw" in text
+    assert (
+        "| erw | " in text
+        and "DIGITS-FD" in text
+        and "steps of warmup are counted in every row of erw." in text
+    )
     with Image.open(home / "docs/small.png") as picture:
         assert picture.size == (4 * 80 + 3 * 12, 32)
 
@@ -66,12 +70,16 @@ def test_only_the_warmed_start_from_a_warm_up(home: Path) -> None:
     assert record["checkpoint"] == f"erw-s4/step-{every:08d}"
 
 
+LITTLE = "{share: .1, train: ['method=warmup']}"
 REFUSED = {
-    "seeds": (("table.seeds=[1,1]",), "table.seeds must be different numbers"),
-    "share": (("table.compute.warmup=1.5",), "need 0 < warmup < 1 and points >= 1, got 1.5"),
-    "picture": (("table.pictured=[plain,magic]",), "disagree about ['magic']"),
-    "number": (("rollout_overrides=['n=9']",), "n must be at least 100, got 9"),
-    "setting": (("overrides=['batchsize=8']",), "batchsize"),
+    "seeds": ("table.seeds=[1,1]", "table.seeds must be different numbers"),
+    "share": ("table.warmup.warmup.share=1.5", "need 0 < warmup < 1 and points >= 1, got {'warmup': 1.5}"),
+    "idle": (f"+table.warmup.more={LITTLE}", "no run for the warm-ups ['more']"),
+    "unknown": ("table.warmed.erw=magic", "no run for the warm-ups ['warmup']"),
+    "name": (f"+table.warmup.repa={LITTLE}", "both have ['repa']"),
+    "picture": ("table.pictured=[plain,magic]", "disagree about ['magic']"),
+    "number": ("rollout_overrides=['n=9']", "n must be at least 100, got 9"),
+    "setting": ("overrides=['batchsize=8']", "batchsize"),
 }
 
 
@@ -79,24 +87,25 @@ REFUSED = {
 def test_what_would_fail_at_the_end_fails_at_once(
     case: str, refused: Callable[..., None], tmp_path: Path
 ) -> None:
-    words, says = REFUSED[case]
+    word, says = REFUSED[case]
     places = (f"run={tmp_path / 'runs'}", f"out={tmp_path / 'docs/small'}")
-    refused("table", *CHOICES, *words, *places, says=(says,))
+    refused("table", *CHOICES, word, *places, says=(says,))
 
 
 def test_every_judged_checkpoint_is_left() -> None:
     table = {
-        "task": "digits", "image": "dit", "seeds": [7, 8], "encoder": [], "warmup": [], "warmed": ["erw"],
-        "compute": {"steps": 100, "warmup": 0.25, "points": 3}, "sampling": None, "generate": [],
+        "task": "digits", "image": "dit", "seeds": [7, 8], "encoder": [],
+        "warmup": {"first": {"share": 0.25, "train": []}}, "warmed": {"erw": "first"},
+        "compute": {"steps": 100, "points": 3}, "sampling": None, "generate": [],
         "train": {"plain": ["method=diffusion"], "erw": ["method=erw"]},
         "methods": {"plain": "a", "erw": "b"},
     }  # fmt: skip
     plan = warmup_table.equal_plan(table)
-    assert (plan.steps, plan.warmup_steps) == ({"plain": 99, "erw": 75}, 25)
+    assert (plan.steps, plan.warmups) == ({"plain": 99, "erw": 75}, {"first": 25})
     words = warmup_table.trainings(table, plan, Path("runs"), ["batch_size=2"])
     assert words[-1] == [
         "train", "task=digits", "image=dit", "run=runs", "method=erw", "batch_size=2", "training.steps=75",
-        "checkpoint_every=25", "keep=3", "seed=8", "out=runs/erw-s8", "warmup=runs/warmup-s8",
+        "checkpoint_every=25", "keep=3", "seed=8", "out=runs/erw-s8", "warmup=runs/first-s8",
     ]  # fmt: skip
     made = [word for word in warmup_table.generation(table, plan, Path("runs"), ()) if word.startswith("+")]
     assert len(made) == 2 * 2 * 3
