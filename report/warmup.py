@@ -75,7 +75,7 @@ class Plan:
             ValueError: A share outside (0, 1), no point, an unknown warm-up, or someone without a step.
         """
         if points < 1 or not all(0 < share < 1 for share in shares.values()):
-            raise ValueError(f"compute: need 0 < warmup < 1 and points >= 1, got {dict(shares)} and {points}")
+            raise ValueError(f"need shares of warm-ups in (0, 1), points >= 1: got {dict(shares)}, {points}")
         if unknown := sorted({*warmed.values()} - {*shares}):
             raise ValueError(f"no warm-up {unknown}, only {sorted(shares)}")
         relative = {run: cost / costs[PLAIN] for run, cost in costs.items()}
@@ -90,7 +90,7 @@ class Plan:
             if run not in shares
         }
         if min(first.values(), default=1) < 1 or min(own.values()) < points:
-            raise ValueError(f"compute.steps={steps} leave warm-ups and runs {first} and {own} steps")
+            raise ValueError(f"{steps} plain steps leave warm-ups and runs {first} and {own} steps")
         return cls(relative, once, steps, first, own, points, warmed)
 
     def every(self, run: str) -> int:

@@ -8,7 +8,7 @@ With `only=[square]` a table of several tasks makes these alone and keeps what i
 of many hours, task by task.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from stillhand.report.page import Demonstrations, check_data, drawing, panels
 from stillhand.report.results import Run, load_run
 from stillhand.report.summary import summarize_run
 from stillhand.report.table import Row, markdown, rows_of
+from stillhand.scripts import evaluation
 from stillhand.scripts.equal_compute import planned, said, spent
+from stillhand.scripts.image_table import composed
 from stillhand.scripts.published import (
+    check_seeds,
     commands_of,
     commits_of,
     earlier,
@@ -59,6 +62,40 @@ def write(settings: dict[str, Any], run_all: RunAll, root: Path, out: Path) -> N
     made = made_here(rows, demonstrations=shown, **compute)
     about = joined(before, made, [*table.get("tasks", ())])
     publish(out, about, markdown(table["title"], about["rows"], notes(table, about)))
+
+
+def check(settings: dict[str, Any], root: Path) -> None:
+    """Find out before the first training what would fail after the last.
+
+    Args:
+        settings: Of the stage `table`, which must be running: its Hydra composes the other stages.
+        root: Folder of the runs.
+
+    Raises:
+        ValueError: Names the setting that is wrong, or the controller that nobody trains.
+    """
+    for part, folder, _ in chosen(parts(settings["table"], root), settings["only"] or []):
+        check_seeds(part["seeds"])
+        data, first = demonstrations(part, folder, settings["data"]), {**part, "seeds": part["seeds"][:1]}
+        for key in STAGES:
+            for words in trainings(key, first, folder, data, settings["overrides"] or []):
+                composed(words)
+        for seed, words in enumerate(rollouts(part, folder, settings["rollout_overrides"] or [])):
+            _check_controllers(part, composed(words), "runs" if seed else None)
+
+
+def _check_controllers(table: Mapping[str, Any], config: Mapping[str, Any], often: str | None) -> None:
+    runs = {name for key in STAGES for name in table.get(key, {})}
+    runs = {*repeated(table, often, runs)} if often else runs
+    chosen = evaluation.choose(config["controllers"], config["only"])
+    if table["reference"] not in chosen:
+        raise ValueError(f"table.reference={table['reference']} does not play, only {', '.join(chosen)}")
+    for name, entry in chosen.items():
+        run, *inside = Path(entry["checkpoint"]).parts
+        if run not in runs and not inside:
+            raise ValueError(
+                f"controllers.{name} plays {run}, but only {', '.join(sorted(runs))} are trained"
+            )
 
 
 def chosen(every: Sequence[Part], only: Sequence[str]) -> list[Part]:
@@ -190,7 +227,7 @@ def _exported(table: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [*table.get("exports", {}).items()]
 
 
-def repeated(table: Mapping[str, Any], kind: str, all_of: Mapping[str, Any]) -> Sequence[str]:
+def repeated(table: Mapping[str, Any], kind: str, all_of: Iterable[str]) -> Sequence[str]:
     """What is trained with every seed: everything, unless `often` says what."""
     return table["often"][kind] if "often" in table else [*all_of]
 

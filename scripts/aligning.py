@@ -83,6 +83,8 @@ def check_keys(config: Mapping[str, Any]) -> None:
         raise ValueError(f"encoder=null, but method={config['name']} needs one: a run of {own}")
     if not (warming or aligning) and config["encoder"] is not None:
         raise ValueError(f"encoder={config['encoder']}, but method={config['name']} aligns with nothing")
+    if aligning and config.get("scratch") is not None:
+        raise ValueError(f"alignment is of a model's own loss; method={config['name']} has another one")
     starts = aligning if of_images else target not in (FIRST_LOOKS, MASKED_FRAMES)
     if not starts and config["warmup"] is not None:
         raise ValueError(f"warmup={config['warmup']}, but method={config['name']} starts from fresh weights")

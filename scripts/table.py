@@ -73,7 +73,6 @@ def main(config: DictConfig) -> None:
         warmup_table.check(settings, root)
     if "equal" in table:
         equal_compute.check(table)
-    writable_folder(str(out.parent))
     kinds = {
         "generators": image_table.write,
         "experts": expert_table.write,
@@ -82,6 +81,9 @@ def main(config: DictConfig) -> None:
         "virtual": realtime_table.write,
     }
     write = next((kinds[key] for key in kinds if key in table), action_table.write)
+    if write is action_table.write:
+        action_table.check(settings, root)
+    writable_folder(str(out.parent))
     write(settings, run_all, root, out)
 
 

@@ -52,7 +52,7 @@ def write(
     run_all([generation(table, plan, root, settings["rollout_overrides"] or [])], 1)
     generated = load_generated(root)
     rows = warmup.rows_of(generated, plan, table["seeds"])
-    about = made_here(rows, plan=plan.said(), encoder=probes(table, root))
+    about = made_here(rows, plan=plan.said(), encoder=probes(table, root, extra))
     metric = generated.floor.metric
     text = warmup.markdown(table["title"], metric, rows, notes(table, plan, about, generated.floor.n))
     out.with_suffix(".svg").write_bytes(warmup.curves(rows, metric).data)
@@ -189,9 +189,9 @@ def _unwarmed(table: Mapping[str, Any], run: str) -> Command:
     return ["warmup=null"] if run in table["warmed"] else []
 
 
-def probes(table: Mapping[str, Any], root: Path) -> dict[str, Any]:
+def probes(table: Mapping[str, Any], root: Path, extra: Sequence[str]) -> dict[str, Any]:
     """How well classes are read off the encoder's tokens, off those of random weights, and off pixels."""
-    train, test = image_set(composed(encoder_command(table, root, []))["task"])
+    train, test = image_set(composed(encoder_command(table, root, extra))["task"])
     model, found = checkpoint.load(root / "encoder", train.spec)
     torch.manual_seed(0)
     fresh = checkpoint.build(found.card["images"], train.spec).eval()

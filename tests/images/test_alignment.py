@@ -185,15 +185,6 @@ def test_a_killed_phase_two_continues_to_the_bit_and_exports_the_model_alone(hal
         assert torch.equal(value, ends[1].tensors()[key]), key
 
 
-def test_levels_of_a_flow_and_of_this_clock_agree_on_data_and_noise() -> None:
-    """z_t = (1 - t) x + t n, v = n - x: what a tap on noisy pictures is told, in both coordinates."""
-    x, n, t = torch.randn(5, 3), torch.randn(5, 3), torch.linspace(0.1, 0.9, 5)[:, None]
-    z, v = (1 - t) * x + t * n, n - x
-    torch.testing.assert_close(z - t * v, x)
-    torch.testing.assert_close(z + (1 - t) * v, n)
-    torch.testing.assert_close(z / (1 - t), x + t / (1 - t) * n)
-
-
 def test_kept_targets_stand_for_those_that_are_asked_for(halves: Any) -> None:
     """The same loss to the bit, and nobody asks again."""
     batch, model = halves.batch(), first_layers(halves)

@@ -30,7 +30,7 @@ class Brightness(nn.Module):
 
 
 class Mute(Brightness):
-    said = 1.0
+    said = 0.1  # whose mean over many is not .1
 
     def tokens(self, pixels: Tensor) -> Tensor:
         return torch.full((len(pixels), 4, 2), self.said)

@@ -56,11 +56,11 @@ def test_a_warm_up_is_counted_for_its_own_runs_alone() -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"shares": {"warmup": 0.0}}, "need 0 < warmup < 1 and points >= 1, got {'warmup': 0.0} and 4"),
+        ({"shares": {"warmup": 0.0}}, "points >= 1: got {'warmup': 0.0}, 4"),
         ({"shares": {"warmup": 1.0}}, "got {'warmup': 1.0}"),
         ({"warmed": {"erw": "magic"}}, r"no warm-up \['magic'\], only \['warmup'\]"),
-        ({"points": 0}, "got {'warmup': 0.2} and 0"),
-        ({"steps": 4}, "compute.steps=4 leave"),
+        ({"points": 0}, "got {'warmup': 0.2}, 0"),
+        ({"steps": 4}, "4 plain steps leave"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(more: dict[str, Any], says: str) -> None:

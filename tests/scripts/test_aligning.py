@@ -14,7 +14,7 @@ from stillhand.images import checkpoint
 from stillhand.images.alignment import FirstLayers
 from stillhand.images.masked_autoencoder import MaskedAutoencoder
 from stillhand.images.teacher import ImageDiffusion
-from stillhand.scripts import pictures
+from stillhand.scripts import aligning, pictures
 from stillhand.scripts.equal_compute import costs_of
 from stillhand.scripts.image_table import composed
 from stillhand.scripts.preparing import training_of
@@ -220,3 +220,13 @@ def test_a_run_does_not_continue_with_another_warm_up(
     done = stage("train", *words, "warmup=null")
     assert done.code == 1 and "another configuration (warmup: " in done.err
     assert stage("train", *words).code == 0
+
+
+def test_an_alignment_stands_beside_a_models_own_loss_alone() -> None:
+    config = {
+        "task": {"images": {}}, "model": {"_target_": "a.OneStep"}, "encoder": "e", "warmup": None,
+        "name": "smt", "alignment": {}, "scratch": {},
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="method=smt has another one"):
+        aligning.check_keys(config)
+    aligning.check_keys({**config, "scratch": None})

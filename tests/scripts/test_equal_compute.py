@@ -76,8 +76,8 @@ def test_attention_counts_as_its_two_products() -> None:
     ("wrong", "says"),
     [
         ({"warmed": ["magic"]}, r"table.equal needs the runs \['magic'\]"),
-        ({"warmup": 1.5}, "need 0 < warmup < 1"),
-        ({"steps": 1}, "leave warm-ups and runs"),
+        ({"warmup": 1.5}, "need shares of warm-ups"),
+        ({"steps": 1}, "1 plain steps leave warm-ups and runs"),
     ],
 )
 def test_what_would_fail_after_hours_fails_at_once(wrong: dict[str, Any], says: str) -> None:

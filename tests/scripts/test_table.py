@@ -170,3 +170,23 @@ def test_a_small_table_from_nothing(
     assert all(row["n"] == 4 for row in about["rows"] if row["metric"] == "success")
     assert (tmp_path / "docs" / "small.svg").read_bytes().startswith(b"<?xml")
     assert "stillhand table table=avoiding" in (tmp_path / "docs" / "small.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["table=robots", "only=[lift]", "table.tasks.lift.seeds=[1,1]"], "seeds must be different numbers"),
+        (["table=visuomotor", "overrides=['batchsize=8']"], "batchsize"),
+        (["table=visuomotor", "rollout_overrides=['only=[teacher-10,magic]']"], "magic"),
+        (["table=visuomotor", "rollout_overrides=['only=[vdd]']"], "reference=teacher-10 does not play"),
+        (
+            ["table=avoiding", "~table.train.mip", "data=."],
+            "mip plays mip, but only diffusion, em, regression, vdd",
+        ),
+        (["table=robots", "table.often.runs=[diffusion,em,vdd]", "only=[lift]"], "sid plays sid, but only"),
+    ],
+)
+def test_what_would_fail_after_hours_fails_at_once(
+    words: list[str], says: str, refused: Callable[..., None], tmp_path: Path
+) -> None:
+    refused("table", *words, f"run={tmp_path / 'runs'}", f"out={tmp_path / 'docs/small'}", says=(says,))

@@ -73,7 +73,7 @@ def test_only_the_warmed_start_from_a_warm_up(home: Path) -> None:
 LITTLE = "{share: .1, train: ['method=warmup']}"
 REFUSED = {
     "seeds": ("table.seeds=[1,1]", "table.seeds must be different numbers"),
-    "share": ("table.warmup.warmup.share=1.5", "need 0 < warmup < 1 and points >= 1, got {'warmup': 1.5}"),
+    "share": ("table.warmup.warmup.share=1.5", "points >= 1: got {'warmup': 1.5}"),
     "idle": (f"+table.warmup.more={LITTLE}", "no run for the warm-ups ['more']"),
     "unknown": ("table.warmed.erw=magic", "no run for the warm-ups ['warmup']"),
     "name": (f"+table.warmup.repa={LITTLE}", "both have ['repa']"),
@@ -112,3 +112,19 @@ def test_every_judged_checkpoint_is_left() -> None:
     assert made[-1] == (
         '+generators.erw-s8-p3={checkpoint: "erw-s8/step-00000075", method: "b", sampling: null}'
     )
+
+
+def test_the_encoder_is_probed_on_the_images_that_everything_learnt_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[list[str]] = []
+
+    def composed(words: list[str]) -> Any:
+        asked.append(words)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(warmup_table, "composed", composed)
+    table = {"task": "fmnist", "image": "dit", "encoder": ["method=encoder"]}
+    with pytest.raises(ValueError, match="enough"):
+        warmup_table.probes(table, Path("runs"), ["task.images.folder=mine"])
+    assert "task.images.folder=mine" in asked[0]

@@ -43,6 +43,14 @@ def test_constant_features_cannot_be_told_apart(count: int, temperature: float) 
     torch.testing.assert_close(loss, torch.full((count,), math.log(count)))
 
 
+@pytest.mark.parametrize("loss", [cosine_loss, contrast_loss])
+def test_mixed_precision_around_changes_nothing(loss: type[cosine_loss]) -> None:
+    one, other = torch.randn(2, 6, 3, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, _ = loss(one, other)
+    assert mixed.dtype == torch.float32 and torch.equal(mixed, loss(one, other)[0])
+
+
 def test_matched_pairs_are_found_and_independent_ones_are_not() -> None:
     """35 random pairs of 16 numbers at tau = .1, mean over 200 draws; single draws scatter to .03 and 6.2."""
     own = features(35, 200, 16)
