@@ -4,10 +4,12 @@
 
 The files are copied from the store once, block by block, checked for NaN and against the store's hashes on
 the way, and appear by one rename. A store that has grown has another fingerprint, hence another copy; copies
-of earlier states are then removed. Opening a finished copy reads the store's attributes and the labels, never
-the data.
+of earlier states are then removed, as are drafts that nobody has touched for a day. Opening a finished copy
+reads the store's attributes and the labels, never the data.
 """
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import rmtree
@@ -26,6 +28,7 @@ from stillhand.datasets.layout import LABELS, Commit
 from stillhand.datasets.schema import Array
 
 _create_npy: Callable[..., "np.memmap[Any, Any]"] = open_memmap  # untyped in numpy 1.26
+RESTED_S = 24 * 3600.0
 BLOCK_BYTES = 2**26  # about what is read at once while copying; a longer episode is read whole
 
 
@@ -46,10 +49,9 @@ def open_mapped(path: Path) -> Demonstrations:
     copies = store.path.with_name(f"{store.path.name}.mapped")
     if not (copies / name).exists():
         _copy(store, commit, copies / name)
-        for stale in copies.iterdir():
-            # a draft may belong to a training that opens the same store right now
-            if stale.name != name and not stale.name.endswith(".draft"):
-                rmtree(stale, ignore_errors=True)
+        for other in copies.iterdir():
+            if other.name != name and not _in_work(other):
+                rmtree(other, ignore_errors=True)
     keys = layout.policy_keys(store.spec)
     arrays = {key: _rows(store, commit, key, copies / name / f"{key}.npy") for key in keys}
     labels = {key: _read(copies / name / f"{key}.npy", mapped=False) for key in LABELS}
@@ -58,6 +60,14 @@ def open_mapped(path: Path) -> Demonstrations:
     return Demonstrations(
         arrays["observation"], arrays["action"], **labels, spec=store.spec, fingerprint=name, frames=frames
     )
+
+
+def _in_work(folder: Path) -> bool:
+    """A draft that a training which opens the same store may be writing; those of killed ones rest."""
+    if not folder.name.endswith(".draft"):
+        return False
+    written = [path.stat().st_mtime for path in (folder, *folder.iterdir())]
+    return time.time() - max(written) < RESTED_S
 
 
 def _rows(store: EpisodeStore, commit: Commit, key: str, file: Path) -> Array:
@@ -112,6 +122,8 @@ def _copy_rows(
         target[start:stop] = rows
         start = stop
     target.flush()
+    with file.open("rb+") as written:
+        os.fsync(written.fileno())  # the rename must not come first
     layout.check_link(store.path, f"data/{key}", link, commit.links[key])
 
 

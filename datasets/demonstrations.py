@@ -69,14 +69,15 @@ def from_arrays(
     """Validated demonstrations with the fingerprint of their content.
 
     Raises:
-        ValueError: Empty, not finite, of other dimensions than the spec's, with ends that do not increase, or
-            with frames of other cameras than the spec's.
+        ValueError: Empty, not finite, of other dimensions than the spec's or another dtype, with ends that do
+            not increase, or with frames of other cameras than the spec's.
     """
     frames = {} if frames is None else frames
     if {*frames} != {camera.name for camera in spec.cameras}:
         raise ValueError(f"frames of {sorted(frames)}, expected of the cameras {list(spec.cameras)}")
     arrays: dict[str, Array] = {"observation": observation, "action": action}
-    arrays |= {camera.key: frames[camera.name] for camera in spec.cameras}
+    kept = {camera.key: frames[camera.name] for camera in spec.cameras}
+    arrays |= kept
     shapes: dict[str, tuple[int, ...]] = {
         "observation": (spec.observation_dim,),
         "action": (spec.action_dim,),
@@ -86,6 +87,9 @@ def from_arrays(
     links = {}
     for key, values in arrays.items():
         _check_rows(key, values, (len(observation), *shapes[key]), episode_ends)
+        dtype = np.uint8 if key in kept else np.float32
+        if values.dtype != dtype:
+            raise ValueError(f"{key} is {values.dtype}, expected {np.dtype(dtype)}")
         links[key] = extend(first_link(key, values.dtype, values.shape[1:]), values, episode_ends)
     links["labels"] = labels_link(FIRST_LABELS_LINK, episode_ends, modes, seeds)
     name = fingerprint(spec, links)

@@ -176,13 +176,15 @@ def episodes_of(store: EpisodeStore) -> Iterator[tuple[int, Episode]]:
     """The episodes of a store in order, one in memory at a time.
 
     Raises:
-        ValueError: Empty or damaged.
+        ValueError: Empty or damaged; or, after the last episode, contents other than those appended.
     """
     ends, modes, seeds = store.labels(store.commit())
-    starts = np.concatenate([[0], ends[:-1]])
-    for index, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-        arrays = {key: store.rows(key, start, end) for key in store.fields}
+    keys = {key: store.streamed(key) for key in store.fields}
+    for index in range(len(ends)):
+        arrays = {key: next(rows) for key, rows in keys.items()}
         yield index, Episode(arrays, int(modes[index]), int(seeds[index]))
+    for rows in keys.values():
+        next(rows, None)  # where the hash is compared
 
 
 @dataclass(frozen=True)

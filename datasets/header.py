@@ -83,8 +83,10 @@ def header_from(text: str, where: str, told: Told) -> Header:
     """Read such a header; what the user told replaces what it says.
 
     Raises:
-        ValueError: Not the JSON of a header; names the file.
+        ValueError: Not the JSON of a header, with the file's name; or a rate that is none.
     """
+    if told.control_hz is not None and not 0 < told.control_hz < math.inf:
+        raise ValueError(f"control_hz must be positive and finite, got {told.control_hz}")
     try:
         found = json.loads(text)
         fields = {
@@ -92,7 +94,8 @@ def header_from(text: str, where: str, told: Told) -> Header:
             for key, value in found["fields"].items()
         }
         spec = spec_from_json(found["spec"])
-        spec = replace(spec, task=told.task or spec.task, control_hz=told.control_hz or spec.control_hz)
+        hz = spec.control_hz if told.control_hz is None else told.control_hz
+        spec = replace(spec, task=told.task or spec.task, control_hz=hz)
         units = {"observation": told.observation_unit, "action": told.action_unit}
         fields |= {key: replace(fields[key], unit=unit) for key, unit in units.items() if unit is not None}
         check_fields(spec, fields)

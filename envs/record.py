@@ -151,8 +151,8 @@ def check_recording(episodes: int, seed: int) -> None:
 def checked_noise(noise: Sequence[float | int] | float, action_dim: int, recorded: bool = False) -> Noise:
     """The noise of every number of an action; a ValueError for a negative one or a wrong count."""
     given = np.asarray(noise, dtype=np.float64)
-    if given.shape not in ((), (action_dim,)) or not (given >= 0).all():
-        raise ValueError(f"noise must be one number or {action_dim}, none negative, got {noise}")
+    if given.shape not in ((), (action_dim,)) or not (np.isfinite(given) & (given >= 0)).all():
+        raise ValueError(f"noise must be one finite number or {action_dim}, none negative, got {noise}")
     return Noise(np.broadcast_to(given, (action_dim,)), recorded)
 
 

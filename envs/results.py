@@ -69,9 +69,15 @@ class EpisodeResult:
 
 
 def write_results(folder: Path, results: Sequence[EpisodeResult]) -> None:
-    """Write both files into `folder`, which is created if needed."""
+    """Write both files into `folder`, which is created if needed.
+
+    Raises:
+        ValueError: No episode, or a number of one that is not finite.
+    """
     if not results:
         raise ValueError("need at least one episode to write, got none")
+    for result in results:
+        _check_finite(result)
     folder.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(_row(result), allow_nan=False) + "\n" for result in results)
     shape = len(results), max(len(r.path) for r in results), results[0].path.shape[1]
@@ -80,6 +86,12 @@ def write_results(folder: Path, results: Sequence[EpisodeResult]) -> None:
         padded[: len(result.path)] = result.path
     replaced(folder / EPISODES_FILE, lambda file: file.write(lines.encode()))
     replaced(folder / PATHS_FILE, lambda file: np.savez_compressed(file, path=paths))
+
+
+def _check_finite(result: EpisodeResult) -> None:
+    for name, value in {**_row(result), "path": result.path}.items():
+        if isinstance(value, float | tuple | np.ndarray) and not np.isfinite(value).all():
+            raise ValueError(f"episode {result.episode}: {name} is not finite: {value}")
 
 
 def read_results(folder: Path) -> list[EpisodeResult]:

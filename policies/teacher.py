@@ -118,8 +118,15 @@ class DiffusionPolicy(ChunkPolicy):
 
 
 def spread_of_chunks(border: Border, demonstrations: Demonstrations, seed: int) -> float:
-    """Standard deviation of normalized chunks, over up to 4096 windows picked by `seed`."""
+    """Standard deviation of normalized chunks, over up to 4096 windows picked by `seed`.
+
+    Raises:
+        ValueError: They are all the same.
+    """
     rows = min(4096, len(demonstrations.action))
     horizons = border.observation_horizon, border.prediction_horizon
     loader = WindowLoader(demonstrations.numbers, *horizons, rows, seed)
-    return float(border.normalized(loader.batch(0).action).std())
+    spread = float(border.normalized(loader.batch(0).action).std())
+    if not spread > 0:
+        raise ValueError("the demonstrated actions are all the same: there is nothing to learn from them")
+    return spread

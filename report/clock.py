@@ -118,6 +118,8 @@ def _rows(path: Path) -> list[Row]:
             take(row, name, kind, where)
         counted = "success" if path.stem == "virtual" else "episodes"
         take(row[counted], "k", WHOLE, f"{where}: {counted}")
+        for key in ("success", "difference") if path.stem == "virtual" else ():
+            take(row[key], "value", NUMBER, f"{where}: {key}")
     return rows
 
 

@@ -66,7 +66,7 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
 
     Raises:
         ValueError: If a run holds a controller that the first lacks, or differs in ledger, task, data or
-            action horizon.
+            action horizon; or a controller was trained or played otherwise than with the first seed.
     """
     for run in runs[1:]:
         _check_same(runs[0], run)
@@ -94,10 +94,27 @@ def _check_same(first: Run, other: Run) -> None:
             raise ValueError(f"runs of one table need the same {field}, got {own!r} and {theirs!r}")
 
 
+def _check_repeated(cards: Sequence[Card]) -> None:
+    """Rows of one controller are repetitions: other seeds of the same recipe, played alike."""
+    first, name = cards[0], cards[0].name
+    for card in cards[1:]:
+        for field in ("rollout", "calls"):
+            if getattr(first, field) != getattr(card, field):
+                raise ValueError(f"{name} was played otherwise with seed {card.seed}: another {field}")
+        keys = {*first.config, *card.config} - {"seed"}
+        if other := sorted(key for key in keys if first.config.get(key) != card.config.get(key)):
+            raise ValueError(
+                f"{name} was trained otherwise with seed {card.seed}: another {', '.join(other)}"
+            )
+    if len({card.seed for card in cards}) < len(cards):
+        raise ValueError(f"{name} has the seeds {[card.seed for card in cards]}, expected different ones")
+
+
 def _controller_rows(runs: Sequence[Run], name: str) -> list[Row]:
     controllers = [c for run in runs for c in run.controllers if c.card.name == name]
     references = [run.controllers[0] for run in runs]
     cards = [controller.card for controller in controllers]
+    _check_repeated(cards)
     ranges: dict[str, Sequence[Number | None]] = {
         "calls": [card.calls for card in cards],
         "parameters": [card.parameters for card in cards],

@@ -24,6 +24,7 @@ from stillhand.scripts.published import (
     check_seeds,
     commands_of,
     commits_of,
+    devices_of,
     earlier,
     joined,
     made_here,
@@ -245,7 +246,7 @@ def picture(run: Run, demonstrations: Demonstrations, names: Sequence[str]) -> b
 def notes(table: dict[str, Any], about: dict[str, Any]) -> list[str]:
     """What a reader must know of the numbers."""
     return [
-        f"{_seeds(table, about['rows'])}; {commits_of(about)}; {about['device']}, "
+        f"{_seeds(table, about['rows'])}; {commits_of(about)}; {devices_of(about)}, "
         f"one thread. Made by {commands_of(about)}.",
         "",
         *uncommitted(about),

@@ -69,6 +69,7 @@ def main(config: DictConfig) -> None:
         "noise": task["noise"],
         "noise_recorded": task["noise_recorded"],
         **({"goals": goals} if (goals := goals_of(env)) else {}),
+        "task": {key: task[key] for key in ("env", "expert")},
         "versions": versions(),
         "commit": commit(),
     }

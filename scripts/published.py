@@ -3,7 +3,7 @@
 about   {device, commit, versions, command, ..., rows}; a row says itself which commit made it
 file    the same, but rows name their configuration by its digest, and `configs` has each one once
 
-A table of several tasks also has `demonstrations` and `commands`, by task.
+A table of several tasks also has `demonstrations`, `commands` and `devices`, by task.
 """
 
 import hashlib
@@ -65,8 +65,11 @@ def joined(before: Mapping[str, Any], made: Mapping[str, Any], tasks: Sequence[s
         task: [r for r in (made if task in now else before)["rows"] if r["task"] == task] for task in order
     }
     shown = {**before.get("demonstrations", {}), **made["demonstrations"]}
+    places = {**dict.fromkeys(then, before.get("device")), **before.get("devices", {})}
+    places |= dict.fromkeys(now, made["device"])
     return {
         **made,
+        "devices": {task: places[task] for task in order},
         "demonstrations": {task: shown[task] for task in order},
         "commands": {task: commands[task] for task in order},
         "rows": [row for task in order for row in rows[task]],
@@ -75,11 +78,19 @@ def joined(before: Mapping[str, Any], made: Mapping[str, Any], tasks: Sequence[s
 
 def commands_of(about: Mapping[str, Any]) -> str:
     """The command of a table, or which one made which tasks."""
-    by_task = about.get("commands", {})
-    found = {made: [task for task in by_task if by_task[task] == made] for made in by_task.values()}
-    if len(found) < 2:
-        return f"`{about['command']}`"
-    return "; ".join(f"`{made}` ({', '.join(tasks)})" for made, tasks in found.items())
+    return _by_task(about.get("commands", {}), about["command"], "`{}`")
+
+
+def devices_of(about: Mapping[str, Any]) -> str:
+    """The device of a table, or which tasks were made on which."""
+    return _by_task(about.get("devices", {}), about["device"], "{}")
+
+
+def _by_task(values: Mapping[str, str], only: str, form: str) -> str:
+    tasks = {one: [task for task in values if values[task] == one] for one in values.values()}
+    if len(tasks) < 2:
+        return form.format(only)
+    return "; ".join(f"{form.format(one)} ({', '.join(own)})" for one, own in tasks.items())
 
 
 def folded(about: Mapping[str, Any]) -> dict[str, Any]:

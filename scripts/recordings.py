@@ -36,7 +36,10 @@ def check_recorded(path: Path, settings: Mapping[str, Any]) -> None:
         "noise_recorded": settings["task"]["noise_recorded"],
         "goals": settings["task"]["env"].get("goals"),
     }
+    if "task" in store.attributes:  # stores recorded earlier do not say
+        wanted |= {f"task.{key}": settings["task"][key] for key in ("env", "expert")}
     found = {"noise_recorded": False, "goals": None, **store.attributes, "episodes": store.commit().episodes}
+    found |= {f"task.{key}": value for key, value in found.get("task", {}).items()}
     for name, value in wanted.items():
         if found.get(name) != value:
             raise ValueError(

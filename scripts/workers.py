@@ -155,9 +155,9 @@ def _controller(task: str, run: Path, name: str, entry: str) -> Any:
 
 
 def _play(work: Playing) -> list[EpisodeResult]:
-    policy = _controller(work.task, work.run, work.name, work.entry).policy
+    player = _controller(work.task, work.run, work.name, work.entry).player
     ledger = Ledger(0, work.rows)
-    return rollout(_simulator(work.task), policy, ledger, work.action_horizon, work.batch_rows)
+    return rollout(_simulator(work.task), player, ledger, work.action_horizon, work.batch_rows)
 
 
 def _show(work: Showing) -> list[Take]:

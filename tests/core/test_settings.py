@@ -57,6 +57,8 @@ def test_rate_stays_positive_below_its_peak_and_falls_between_restarts(
         ("learning_rate", -1.0),
         ("learning_rate", math.nan),
         ("clip_norm", 0.0),
+        ("clip_norm", math.inf),
+        ("weight_decay", math.inf),
         ("warmup_steps", -1),
         ("weight_decay", -0.1),
         ("ema_decay", 1.0),

@@ -1,5 +1,6 @@
 """Memory-mapped demonstrations: the same data, made once, made anew when the store grows."""
 
+import os
 import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,3 +143,17 @@ def test_a_hundred_thousand_frames_need_no_more_memory_than_a_few_blocks(
         assert torch.equal(
             batch.frames["scene"][:, :, 0, 0, 0], (batch.observation[..., 0] % 251).to(torch.uint8)
         )
+
+
+def test_drafts_of_killed_copies_are_removed_and_those_in_work_are_not(
+    recorder: "Recorder", tmp_path: Path
+) -> None:
+    store = recorder.store(tmp_path / "s.zarr", [3, 5])
+    folders = [tmp_path / "s.zarr.mapped" / f"other.{name}.draft" for name in ("old", "young")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "action.npy").write_bytes(b"half")
+        os.utime(folder, (0, 0))
+    os.utime(folders[0] / "action.npy", (0, 0))
+    open_mapped(store.path)
+    assert [folder.exists() for folder in folders] == [False, True]

@@ -1,5 +1,6 @@
 """In-memory demonstrations: validation and the fingerprint."""
 
+import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -68,3 +69,11 @@ def test_wrong_dimensions_are_named(recorder: "Recorder") -> None:
 def test_ends_must_increase_to_the_last_row(ends: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=f"here: {message}"):
         check_ends(np.array(ends, dtype=np.int64), 8, "here")
+
+
+def test_other_types_are_refused_before_a_network_sees_them(recorder: "Recorder") -> None:
+    data = recorder.demonstrations([3])
+    own = (data.episode_ends, data.modes, data.seeds, data.spec)
+    with pytest.raises(ValueError, match="action is float64, expected float32"):
+        # without the annotations' check, which users do not have
+        inspect.unwrap(from_arrays)(data.observation, data.action.astype(np.float64), *own)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays, from_dtype
@@ -171,3 +172,11 @@ def test_unequal_lengths_are_named() -> None:
         check_lengths("file", {"a": np.zeros(2)}, 3)
     with pytest.raises(ValueError, match=r"rows \{'a': 0\}, expected at least one step"):
         check_lengths("file", {"a": np.zeros(0)})
+
+
+def test_a_store_that_was_changed_is_not_passed_on(recorder: Any, tmp_path: Path) -> None:
+    store = recorder.store(tmp_path / "store", [2, 3])
+    zarr.open_group(store.path)["data/action"][3] = 99  # type: ignore[index]
+    with pytest.raises(ValueError, match="data/action .*changed outside of append"):
+        Stored().open(store.path, Told()).save(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()

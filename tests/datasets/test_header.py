@@ -73,3 +73,11 @@ def test_a_header_with_a_wrong_field_is_refused(recorder: Any, tmp_path: Path) -
     header["fields"]["action"]["shape"] = [7]
     with pytest.raises(ValueError, match="'action'"):
         header_from(json.dumps(header), "here", Told())
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, math.nan])
+def test_a_told_rate_that_is_none_is_no_damage(recorder: Any, tmp_path: Path, rate: float) -> None:
+    text = header_text(recorder.store(tmp_path / "store", [2]))
+    with pytest.raises(ValueError, match=f"^control_hz must be positive and finite, got {rate}$"):
+        header_from(text, "here", Told(control_hz=rate))
+    assert header_from(text, "here", Told(control_hz=7.0)).spec.control_hz == 7

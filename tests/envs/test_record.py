@@ -133,7 +133,7 @@ def test_room_for_few_episodes_changes_nothing() -> None:
         np.testing.assert_array_equal(a.arrays["observation"], b.arrays["observation"])
 
 
-@pytest.mark.parametrize("noise", [-0.1, (0.1, 0.1, 0.1), float("nan")])
+@pytest.mark.parametrize("noise", [-0.1, (0.1, 0.1, 0.1), float("nan"), float("inf")])
 def test_refuses_bad_noise(noise: float | tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="noise must be one number or 2, none negative"):
+    with pytest.raises(ValueError, match="noise must be one finite number or 2, none negative"):
         record(Avoiding(), AvoidingExpert, 1, 0, noise=noise)

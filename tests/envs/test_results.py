@@ -66,7 +66,7 @@ def test_files_are_what_the_contract_says(tmp_path: Path) -> None:
 
 def test_a_number_json_cannot_hold_is_refused_and_nothing_replaced(tmp_path: Path) -> None:
     write_results(tmp_path, RESULTS)
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(ValueError, match="episode 0: latency_ms is not finite: nan"):
         write_results(tmp_path, [replace(RESULTS[0], latency_ms=float("nan"))])
     assert read_results(tmp_path) == RESULTS
 
@@ -174,3 +174,10 @@ def test_success_is_solved_and_reached(tmp_path: Path, changes: dict[str, Any], 
     path.write_text("\n".join([json.dumps({**json.loads(first), **changes}), *others]))
     with pytest.raises(ValueError, match=says):
         read_results(tmp_path)
+
+
+def test_a_path_with_a_gap_is_refused(tmp_path: Path) -> None:
+    path = np.full((6, 2), np.nan, np.float32)
+    with pytest.raises(ValueError, match="episode 0: path is not finite"):
+        write_results(tmp_path / "folder", [replace(RESULTS[0], path=path)])
+    assert not (tmp_path / "folder").exists()

@@ -9,6 +9,7 @@ from stillhand.core.diffusion import samplers
 from stillhand.core.diffusion.samplers import Sampling
 from stillhand.core.losses.denoising import denoising_loss
 from stillhand.datasets.batch import Batch
+from stillhand.datasets.demonstrations import from_arrays
 from stillhand.policies.base import Border
 from stillhand.policies.teacher import DiffusionPolicy
 
@@ -150,3 +151,12 @@ def test_the_loss_of_a_window_is_the_mean_over_its_draws(toy: Any, monkeypatch: 
         found, _ = denoising_loss(policy.denoiser, x0[i : i + 1], noise[own], sigma[own], cond[i : i + 1])
         single.append(found)
     torch.testing.assert_close(loss, torch.cat(single).view(6, 3).mean(1))
+
+
+def test_actions_that_never_change_are_refused(toy: Any) -> None:
+    data = toy.demonstrations()
+    same = from_arrays(
+        data.observation, np.ones_like(data.action), data.episode_ends, data.modes, data.seeds, data.spec
+    )
+    with pytest.raises(ValueError, match="demonstrated actions are all the same"):
+        toy.teacher().fit(same, seed=0)

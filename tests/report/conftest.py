@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from stillhand.envs.ledger import Ledger
 from stillhand.envs.results import EpisodeResult, write_results
 from stillhand.report import style
 from stillhand.report.page import Demonstrations
+from stillhand.report.results import Run
 
 STEPS = 60
 
@@ -227,3 +228,14 @@ def demonstrations() -> Demonstrations:
     start = np.array([0.525, -0.28])
     paths = [path_of(i, start, rng, steps=40 + i) for i in range(MODES)]
     return Demonstrations(paths, list(range(MODES)), fingerprint="f00d")
+
+
+@pytest.fixture
+def of_seed() -> Callable[[Run, int], Run]:
+    """The same run as if it had been trained with another seed."""
+
+    def changed(run: Run, seed: int) -> Run:
+        own = tuple(replace(c, card=replace(c.card, seed=seed)) for c in run.controllers)
+        return replace(run, controllers=own)
+
+    return changed

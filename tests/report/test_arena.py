@@ -1,6 +1,7 @@
 """Tasks without a drawing of their own, with one mode, with a score."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from stillhand.envs.results import read_results, write_results
 from stillhand.report.arena import arena_of, avoiding_arena
 from stillhand.report.page import Demonstrations, write_report
-from stillhand.report.results import load_run, position_columns
+from stillhand.report.results import Run, load_run, position_columns
 from stillhand.report.table import markdown, rows_of
 from stillhand.report.text import controllers_text
 
@@ -59,8 +60,11 @@ def test_report_of_a_task_with_one_mode(one_mode: Path) -> None:
     assert '<th scope="col">Score</th>' in html and "<dt>Score</dt>" in html
 
 
-def test_table_of_a_task_with_one_mode_has_scores_and_no_entropy(one_mode: Path) -> None:
-    rows = rows_of([load_run(one_mode, "teacher-10")] * 2)
+def test_table_of_a_task_with_one_mode_has_scores_and_no_entropy(
+    one_mode: Path, of_seed: Callable[[Run, int], Run]
+) -> None:
+    run = load_run(one_mode, "teacher-10")
+    rows = rows_of([run, of_seed(run, 1)])
     assert {"score"} <= {row["metric"] for row in rows} and "mode_entropy" not in {r["metric"] for r in rows}
     head = next(line for line in markdown("T", rows, []).splitlines() if line.startswith("|"))
     assert " score " in head and "entropy" not in head

@@ -107,3 +107,14 @@ def test_damage_is_named(timed: Path, row: dict[str, Any], arrays: dict[str, Any
     path.write_text(json.dumps({"rows": [{**wall_row("vdd-onnx", "latest"), **row}]}))
     with pytest.raises(RunError, match=message):
         read_clock(timed)
+
+
+def test_a_late_row_without_its_rate_is_named(timed: Path) -> None:
+    names = dict.fromkeys(("n", "seed", "jitter_ms", "drop", "calls"), 1)
+    row = {
+        **names, **dict.fromkeys(clock.MEANS), "controller": "vdd", "strategy": "hold", "delay_ms": 0,
+        "success": {"k": 1}, "difference": {"value": 0.0}, "commit": "a", "config": {},
+    }  # fmt: skip
+    (timed / "realtime" / "virtual.json").write_text(json.dumps({"rows": [row]}))
+    with pytest.raises(RunError, match="row 0: success.*value"):
+        read_clock(timed)

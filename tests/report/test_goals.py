@@ -1,5 +1,6 @@
 """Tasks asked for a goal: rates, entropy within the goal, and the columns that say so."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,10 +76,10 @@ def test_without_goals_nothing_is_said_of_them(plain: Run) -> None:
     assert not [row for row in rows_of([plain]) if row["metric"] in ("solved", "goal_reached")]
 
 
-def test_tables_have_both_rates(run: Run) -> None:
+def test_tables_have_both_rates(run: Run, of_seed: Callable[[Run, int], Run]) -> None:
     lines = controllers_text(summarize_run(run)).splitlines()
     assert "solved  of these at goal" in lines[0] and len({len(line) for line in lines}) == 1
-    rows = rows_of([run, run])
+    rows = rows_of([run, of_seed(run, 1)])
     found = {(row["name"], row["metric"]): row for row in rows}
     assert found["vdd", "solved"]["n"] == 48 and found["vdd", "goal_reached"]["n"] == 44
     assert found["vdd", "success"]["value"] < found["vdd", "solved"]["value"] == 22 / 24

@@ -209,3 +209,21 @@ def test_runs_that_differ_in_more_than_the_seed_are_no_table(runs: list[Run], ca
     change, message = DIFFERENT[case]
     with pytest.raises(ValueError, match=message):
         rows_of([runs[0], change(runs[1])])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"calls": 7}, "teacher-10 was played otherwise with seed 1: another calls"),
+        ({"rollout": {}}, "played otherwise with seed 1: another rollout"),
+        ({"config": {"width": 8, "seed": 1}}, "trained otherwise with seed 1: another width"),
+        ({"seed": 0}, r"teacher-10 has the seeds \[0, 0\], expected different ones"),
+    ],
+)
+def test_repetitions_differ_in_their_seed_alone(runs: list[Run], changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        rows_of([runs[0], with_cards(runs[1], **changes)])
+    width = {"width": 256}
+    rows_of(
+        [with_cards(runs[0], config={**width, "seed": 0}), with_cards(runs[1], config={**width, "seed": 1})]
+    )

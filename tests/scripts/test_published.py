@@ -9,6 +9,7 @@ import pytest
 from stillhand.scripts.published import (
     check_seeds,
     commands_of,
+    devices_of,
     earlier,
     folded,
     joined,
@@ -64,6 +65,7 @@ def part(command: str, values: dict[str, int]) -> dict[str, Any]:
     return {
         "commit": "new",
         "command": command,
+        "device": f"CPU of {command}",
         "demonstrations": dict.fromkeys(values, command),
         "rows": rows,
     }
@@ -77,9 +79,12 @@ def test_a_table_made_task_by_task_keeps_what_it_said_of_the_others() -> None:
     assert [*about["demonstrations"].items()] == [("lift", "one"), ("stack", "two"), ("can", "two")]
     assert commands_of(first) == "`one`"
     assert commands_of(about) == "`one` (lift); `two` (stack, can)"
-    old = {
-        key: value for key, value in first.items() if key != "commands"
-    }  # as written before there was such a key
+    assert (devices_of(first), devices_of(about)) == (
+        "CPU of one",
+        "CPU of one (lift); CPU of two (stack, can)",
+    )
+    # as written before there were such keys
+    old = {key: value for key, value in first.items() if key not in ("commands", "devices")}
     assert joined(old, part("two", {"can": 3, "stack": 4}), tasks) == about
     assert [row["task"] for row in joined(first, part("three", {"stack": 5}), ["stack"])["rows"]] == [
         "stack", "lift", "can",

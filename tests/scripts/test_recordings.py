@@ -30,11 +30,19 @@ def test_a_store_of_the_same_recording_is_taken(tiny_store: Path, own: dict[str,
     check_recorded(tiny_store, own)
 
 
-@pytest.mark.parametrize("name", ["episodes", "seed", "noise", "noise_recorded", "expert"])
+@pytest.mark.parametrize(
+    "name", ["episodes", "seed", "noise", "noise_recorded", "expert", "goals", "task.env", "task.expert"]
+)
 def test_a_store_of_another_recording_is_refused(tiny_store: Path, own: dict[str, Any], name: str) -> None:
     other = copy.deepcopy(own)
     if name == "expert":
         other["task"]["expert"]["_target_"] = "another"
+    elif name == "goals":
+        other["task"]["env"]["goals"] = "mode"
+    elif name == "task.env":
+        other["task"]["env"]["horizon"] = 3
+    elif name == "task.expert":
+        other["task"]["expert"]["speed"] = 3
     elif name == "noise":
         other["task"]["noise"] = 0.5
     elif name == "noise_recorded":

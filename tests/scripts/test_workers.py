@@ -5,14 +5,17 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from stillhand.datasets.episodes import EpisodeStore
+from stillhand.envs.ledger import Ledger
 from stillhand.envs.results import read_results
-from stillhand.scripts.workers import Workers
+from stillhand.scripts import workers
+from stillhand.scripts.workers import Playing, Workers
 
 TASK = {
     "env": {"_target_": "stillhand.envs.avoiding.Avoiding"},
@@ -21,8 +24,8 @@ TASK = {
 
 
 def test_a_dead_process_is_an_error_in_words() -> None:
-    with Workers(TASK, 1, room=1) as workers:
-        answers = workers._answers(_die, [0])
+    with Workers(TASK, 1, room=1) as processes:
+        answers = processes._answers(_die, [0])
         with pytest.raises(ValueError, match="a simulator's process died"):
             list(answers)
 
@@ -58,3 +61,12 @@ def test_collect_with_two_workers_records_what_one_records(stage: Callable[..., 
         assert done.code == 0, done.err
     one, two = (EpisodeStore.open(tmp_path / name).load() for name in "12")
     assert one.fingerprint == two.fingerprint
+
+
+def test_what_plays_in_a_process_is_what_plays_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export, where a controller has one, not the policy that it was made of."""
+    asked, rows = list[object](), Ledger.grouped(1, 1, 0).rows
+    monkeypatch.setattr(workers, "_controller", lambda *_: SimpleNamespace(policy="torch", player="export"))
+    monkeypatch.setattr(workers, "rollout", lambda env, player, *_: asked.append(player) or [])
+    assert workers._play(Playing(json.dumps(TASK), Path("run"), "vdd", "{}", rows, 2, 8)) == []
+    assert asked == ["export"]
