@@ -68,8 +68,10 @@ class Bins(nn.Module):
         steps = torch.linspace(0, 1, size + 1, dtype=torch.float64)
         made.edges.copy_(values.double().quantile(steps, dim=0).T)
         tokens = made.encode(values)
-        counts = torch.zeros_like(made.centres).scatter_add(1, tokens.T, torch.ones_like(values.T))
-        sums = torch.zeros_like(made.centres).scatter_add(1, tokens.T, values.T)
+        columns = values.double().T  # sums of many equal numbers leave their bin in float32
+        nothing = torch.zeros_like(made.centres, dtype=torch.float64)
+        counts = nothing.scatter_add(1, tokens.T, torch.ones_like(columns))
+        sums = nothing.scatter_add(1, tokens.T, columns)
         middle = (made.edges[:, 1:] + made.edges[:, :-1]) / 2  # of bins that many equal values left empty
         made.centres.copy_(torch.where(counts > 0, sums / counts.clamp_min(1), middle))
         return made

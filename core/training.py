@@ -120,6 +120,9 @@ class Learner:
         moments = {
             i: {key: _moment(tensors, key, name, parameter) for key in MOMENTS}
             for i, (name, parameter) in enumerate(zip(self.names, self.parameters, strict=True))
+            if any(
+                f"optimizer.{key}.{name}" in tensors for key in MOMENTS
+            )  # none where no loss has reached it
         }
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})

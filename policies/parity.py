@@ -66,7 +66,7 @@ def compare(
         error, same, found = _difference(policy, planner, windows[first : first + planner.rows], noise)
         errors.append(error[same])
         other += int((~same).sum())
-        call, relative = max(call, found[0]), max(relative, found[1])
+        call, relative = float(np.maximum(call, found[0])), float(np.maximum(relative, found[1]))
     error = np.concatenate(errors)
     in_std = error / policy.border.actions.scale.numpy()
     worst = float(in_std.max(initial=0))
@@ -116,7 +116,7 @@ def _in_calls(policy: DiffusionPolicy, planner: Planner, told: Tensor, noise: Te
         own: Tensor = policy.denoiser(x, sigma, told)
         error = np.abs(own.numpy() - planner.denoise(x.numpy(), float(sigma[0])))
         found = _largest(error, own.numpy())
-        worst = max(worst[0], found[0]), max(worst[1], found[1])
+        worst = float(np.maximum(worst[0], found[0])), float(np.maximum(worst[1], found[1]))
         return own
 
     policy.sampling(denoise, noise)

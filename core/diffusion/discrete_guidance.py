@@ -49,7 +49,7 @@ def unlocking(ratio: float, log_z: Float[Tensor, "b l"]) -> Float[Tensor, "b l"]
 
 def simple(ratio: float, log_z: Float[Tensor, "b l"]) -> Float[Tensor, "b l"]:
     """By the normalised law of one step: r / (r + (1 - r) Z) [S]."""
-    return ratio / (ratio + (1 - ratio) * log_z.exp())
+    return ratio / (ratio + (1 - ratio) * log_z.exp()) if ratio else torch.zeros_like(log_z)
 
 
 def poisson(ratio: float, log_z: Float[Tensor, "b l"]) -> Float[Tensor, "b l"]:

@@ -33,7 +33,7 @@ def even_times(steps: int) -> list[float]:
     """Times of that many steps, from 1 (all masked) to 0; a ValueError below one step."""
     if steps < 1:
         raise ValueError(f"need at least one step, got {steps}")
-    return [1 - k / steps for k in range(steps)] + [0.0]
+    return [(steps - k) / steps for k in range(steps)] + [0.0]  # 3 of 10 is .3 to the bit
 
 
 def leap(
@@ -97,12 +97,14 @@ def first_hitting(
     for call in range(x.shape[1]):
         choice = predict(x, float(schedule.time(share).mean()), call)
         masked = x == mask
-        rate = torch.where(masked, choice.log_z.exp() if unlock else 1.0, 0.0).double()
-        total = rate.sum(1)
-        busy = total > 0
+        busy = masked.any(1)
+        # logarithms: Z of laws that disagree is larger than any float, or smaller
+        log_rate = choice.log_z.double() if unlock else torch.zeros_like(choice.log_z, dtype=torch.float64)
+        log_rate = torch.where(busy.unsqueeze(1), log_rate.masked_fill(~masked, -torch.inf), 0.0)
+        total = log_rate.logsumexp(1)
         fall, which = numbers[call].unbind(1)
-        share = torch.where(busy, share * fall ** (1 / total.where(busy, total.new_ones(()))), share)
-        place = choose(torch.where(busy.unsqueeze(1), rate, 1.0).log(), which)
+        share = torch.where(busy, share * fall ** torch.exp(-total), share)
+        place = choose(log_rate - total.unsqueeze(1), which)
         chosen = torch.zeros_like(masked).scatter(1, place.unsqueeze(1), True) & masked
         x = torch.where(chosen, choice.token, x)
     return x

@@ -130,7 +130,8 @@ def centred(encoder: TokenEncoder, samples: Iterable[Tensor], name: str = "encod
 
     def targets(batch: Tensor) -> Tensor:
         # no_grad, not inference mode: the loss keeps these for its backward pass
-        with torch.no_grad():
+        # and in float32, like the mean, whatever the training around computes in
+        with torch.no_grad(), torch.autocast(batch.device.type, enabled=False):
             return encoder.tokens(batch).float() - mean
 
     return targets

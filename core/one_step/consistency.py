@@ -24,7 +24,8 @@ class ConsistencyDistillation:
     Args:
         intervals: Levels of the trajectory, at least 2.
         solver: The teacher's step: one call, or two.
-        target: Who is right at the later point: the average, as in the paper, or the student itself.
+        target: Who is right at the later point: the average, as in the paper, or the student itself. Both are
+            told what the student's own condition encoder says, which the paper, of images, has not.
 
     Raises:
         ValueError: intervals < 2.

@@ -42,7 +42,8 @@ class Guard:
         sight: Of a camera; None where no frames are judged.
 
     Raises:
-        ValueError: A threshold of sight without it.
+        ValueError: A threshold of sight without it, an action horizon below 1, or arrays that do not fit
+            window, horizon and each other.
     """
 
     task: str
@@ -59,6 +60,17 @@ class Guard:
     def __post_init__(self) -> None:
         if "sight" in self.thresholds and self.sight is None:
             raise ValueError("thresholds.sight is there, but nothing of what a camera usually sees")
+        if type(self.action_horizon) is not int or self.action_horizon < 1:
+            raise ValueError(f"action_horizon is {self.action_horizon!r}, expected a whole number from 1")
+        (steps, seen), count = self.window, len(self.novelty.log_weights)
+        told = steps * seen
+        features = 1 + told + self.action_horizon * len(self.low)
+        _fit({"low": self.low, "high": self.high}, dict.fromkeys(("low", "high"), (len(self.low),)))
+        shapes = {"mean": (seen,), "spread": (seen,), "log_weights": (count,), "centres": (count, told)}
+        _fit(vars(self.novelty), {**shapes, "whiten": (count, told, told)}, "novelty.")
+        shapes = {"mean": (seen,), "spread": (seen,), "low": self.low.shape, "high": self.low.shape}
+        shapes |= {"weights": (features, seen), "whiten": (seen, seen)}
+        _fit(vars(self.consistency), shapes, "consistency.")
 
     def scores(
         self, windows: Floats, before: Floats, executed: Floats, known: NDArray[np.bool_]
@@ -97,6 +109,13 @@ class Guard:
         """(n, k, a) -> (n,): whether all of them are finite and within the stated range."""
         inside: NDArray[np.bool_] = ((actions >= self.low) & (actions <= self.high)).all(axis=(1, 2))
         return inside
+
+
+def _fit(arrays: Mapping[str, Floats], shapes: Mapping[str, tuple[int, ...]], of: str = "") -> None:
+    """Before a robot moves: what does not fit would be found at its first alarm."""
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{of}{name} has shape {arrays[name].shape}, expected {shape}")
 
 
 def save(folder: Path, guard: Guard) -> None:

@@ -202,3 +202,24 @@ def test_denormal_numbers_are_zero_within_a_training_and_numbers_again_after_it(
     with denormals_flushed():
         assert not small.mul(1.0).any()
     assert small.mul(1.0).all()
+
+
+def test_a_weight_that_no_loss_has_reached_does_not_stop_a_resumed_run() -> None:
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle = nn.Linear(2, 1), nn.Linear(2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.used(x)
+            return out
+
+    settings = Settings(steps=4, warmup_steps=1)
+    first, second = (TrainState(Idle(), settings) for _ in range(2))
+    next(optimize(first, lambda _: (first.model(torch.ones(3, 2)).mean(1), {}), settings))
+    second.restore(first.tensors(), first.average.state_dict(), 1)
+    for key, value in second.tensors().items():
+        assert torch.equal(value, first.tensors()[key])
+    partial = {k: v for k, v in first.tensors().items() if k != "optimizer.exp_avg.used.weight"}
+    with pytest.raises(ValueError, match="exp_avg of used.weight is nothing"):
+        second.restore(partial, first.average.state_dict(), 1)

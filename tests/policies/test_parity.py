@@ -107,3 +107,9 @@ def test_demonstrated_windows_are_windows_of_the_data_and_repeat_when_few(toy: A
     assert windows.shape == (200, 2, 3)
     rows = {row.tobytes() for row in data.observation}
     assert {row.tobytes() for row in windows.reshape(-1, 3)} == rows
+
+
+@pytest.mark.parametrize("kind", ["one_step", "teacher"])
+def test_a_graph_that_says_nothing_is_not_equal(toy: Any, kind: str) -> None:
+    found = compared(toy, getattr(toy, kind)(), shift=float("nan"))
+    assert np.isnan(found["call_relative"]) and np.isnan(found["call_in_std"])

@@ -208,3 +208,25 @@ def test_a_page_does_not_depend_on_its_neighbours() -> None:
         together = way(exact(Constant(2.0), pages), blank(7), MASK, times, Linear(), pages)
         alone = way(exact(Constant(2.0), pages[4:5]), blank(1), MASK, times, Linear(), pages[4:5])
         assert torch.equal(together[4:5], alone)
+
+
+@pytest.mark.parametrize("log_z", [(200.0, -300.0), (-200.0, -250.0), (1e4, 1e4)])
+def test_laws_that_disagree_beyond_any_float_leave_nothing_masked(log_z: tuple[float, float]) -> None:
+    def predict(x: torch.Tensor, *_: float) -> Choice:
+        return Choice(torch.ones_like(x), torch.zeros(x.shape), torch.tensor(log_z).expand(len(x), 2))
+
+    shown: list[torch.Tensor] = []
+    x = first_hitting(
+        lambda *a: shown.append(a[0]) or predict(*a), blank(50), MASK, Linear(), PAGES[:50], True
+    )
+    assert bool((x == 1).all())
+    if log_z[0] > log_z[1]:  # the place with the larger rate comes first
+        assert bool((shown[1][:, 0] == 1).all()) and bool((shown[1][:, 1] == MASK).all())
+    for survival in (simple, unlocking, normalised, poisson):
+        assert not survival(0.0, torch.tensor([log_z])).any()
+
+
+def test_times_are_the_numbers_that_bounds_are_written_as() -> None:
+    for steps in (5, 10, 20, 40):
+        assert even_times(steps) == [(steps - k) / steps for k in range(steps + 1)]
+    assert even_times(10)[7:10] == [0.3, 0.2, 0.1]

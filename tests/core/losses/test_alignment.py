@@ -6,8 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
-from stillhand.core.losses.alignment import HalfLife, contrast_loss, cosine_loss, pooled
+from stillhand.core.losses.alignment import HalfLife, centred, contrast_loss, cosine_loss, pooled
 
 
 def features(b: int = 4, n: int = 3, d: int = 8, seed: int = 0) -> torch.Tensor:
@@ -95,3 +96,22 @@ def test_bad_numbers_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=says):
             HalfLife(start, steps)
+
+
+class Product(nn.Module):
+    grid, width = (1, 3), 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.randn(4, 8)
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        return pixels @ self.weight
+
+
+def test_targets_are_the_same_inside_mixed_precision() -> None:
+    samples = torch.randn(6, 3, 4)
+    targets = centred(Product(), [samples])
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = targets(samples)
+    assert mixed.dtype == torch.float32 and torch.equal(mixed, targets(samples))

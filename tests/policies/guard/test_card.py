@@ -118,3 +118,21 @@ def test_a_missing_array_of_sight_is_of_the_file_it_is_missing_in(point: Any, tm
     with pytest.raises(ValueError, match=r"sight\.mean is missing") as refused:
         card.load(tmp_path)
     assert card.ARRAYS in str(refused.value) and card.CARD not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [0, -3, True])
+def test_a_horizon_that_is_none_is_refused(point: Any, value: int) -> None:
+    with pytest.raises(ValueError, match=f"action_horizon is {value}, expected a whole number from 1"):
+        replace(point.guard(), action_horizon=value)
+
+
+@pytest.mark.parametrize("part", ["low", "novelty.whiten", "novelty.log_weights", "consistency.weights"])
+def test_arrays_that_do_not_fit_are_refused_before_a_robot_moves(point: Any, part: str) -> None:
+    guard = point.guard()
+    own, _, name = part.rpartition(".")
+    model = getattr(guard, own) if own else guard
+    changed = replace(model, **{name: getattr(model, name)[..., :-1]}) if own else None
+    with pytest.raises(ValueError, match=r"has shape .* expected"):
+        replace(guard, **({own: changed} if own else {"low": guard.low[:-1]}))
+    with pytest.raises(ValueError, match="has shape"):
+        replace(guard, window=(3, 2))

@@ -162,16 +162,19 @@ def test_what_does_not_fit_is_refused(point: Any, always: Any) -> None:
     guard, student = point.guard(), always(0.1)
 
     def refuses(says: str, **changed: Any) -> None:
-        how: dict[str, Any] = {"mode": "guarded", "hold": HOLD, "guard": guard, **changed}
+        how: dict[str, Any] = {"mode": "guarded", "hold": HOLD, "guard": guard, "student": student, **changed}
         with pytest.raises(ValueError, match=says):
-            GuardedPolicy(student, how.pop("guard"), **how)
+            GuardedPolicy(how.pop("student"), how.pop("guard"), **how)
+
+    older, shorter = always(0.1), always(0.1)
+    older.observation_horizon, shorter.prediction_horizon = 3, 1
 
     refuses("mode is 'careful', expected one of shadow, guarded, full", mode="careful")
     refuses("mode=shadow: the teacher acts, but there is none", mode="shadow")
     refuses(r"hold rests at \(9.0, 0.0\), outside of", hold=Hold((9.0, 0.0)))
     refuses(r"hold rests at \(0.0,\)", hold=Hold((0.0,)))
-    refuses(r"judges \(observations, actions\) \(3, 2\)", guard=replace(guard, window=(3, 2)))
-    refuses(r"judges .* \(2, 5\), the student has \(2, 4\)", guard=replace(guard, action_horizon=5))
+    refuses(r"judges \(observations, actions\) \(2, 2\), the student has \(3, 4\)", student=older)
+    refuses(r"judges .* \(2, 2\), the student has \(2, 1\)", student=shorter)
     refuses(r"thresholds of \['gate'\] need a mixture", guard=replace(guard, thresholds={"gate": 1.0}))
     long = always(0.1)
     long.prediction_horizon = 8
