@@ -58,7 +58,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(
 ) -> None:
     out = f"out={tmp_path / 'new'}"
     refused("features", out, "task=avoiding", says=("task=avoiding has no images; expected one such as",))
-    refused("features", out, *SMALL, "training.steps=0", says=("steps must be positive, got 0",))
+    refused("features", out, *SMALL, "training.steps=0", says=("steps must be positive and finite, got 0",))
     refused("features", out, *SMALL, "batch_size=0", says=("batch_size is 0, expected at least 1",))
     refused("features", out, *SMALL, "seed=-1", says=("seed must be at least 0, got -1",))
     refused("features", out, *SMALL, "channels=[8,9]", says=("channels are (8, 9), expected",))
