@@ -48,7 +48,7 @@ ALLOWED = {
 }  # fmt: skip
 TASKS = sorted(option[5:] for option in OPTIONS if option.startswith("task="))
 WHOLE = {"avoiding", "avoiding_pixels", "push_assignment", "fmnist"}  # with every method, the others with
-USUAL = {"diffusion", "em", "regression", "tokens", "sid", "vdd"}
+USUAL = {"diffusion", "sid", "vdd"}
 METHODS = {
     "train": ("diffusion", "em", "encoder", "encoder_frames", "erw", "erw_frames", "masked_images", "mip",
               "regression", "repa", "smt", "tokens", "vq", "warmed", "warmup", "warmup_frames"),
