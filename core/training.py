@@ -117,12 +117,10 @@ class Learner:
         _load(self.model, own)
         if not any(name.startswith("optimizer.") for name in tensors):
             return  # saved before its first step
-        moments = {
+        moments = {  # none of a weight that no gradient has reached yet
             i: {key: _moment(tensors, key, name, parameter) for key in MOMENTS}
             for i, (name, parameter) in enumerate(zip(self.names, self.parameters, strict=True))
-            if any(
-                f"optimizer.{key}.{name}" in tensors for key in MOMENTS
-            )  # none where no loss has reached it
+            if any(f"optimizer.{key}.{name}" in tensors for key in MOMENTS)
         }
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})

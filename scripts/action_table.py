@@ -81,8 +81,8 @@ def check(settings: dict[str, Any], root: Path) -> None:
         for key in STAGES:
             for words in trainings(key, first, folder, data, settings["overrides"] or []):
                 composed(words)
-        for seed, words in enumerate(rollouts(part, folder, settings["rollout_overrides"] or [])):
-            _check_controllers(part, composed(words), "runs" if seed else None)
+        for later, words in enumerate(rollouts(part, folder, settings["rollout_overrides"] or [])):
+            _check_controllers(part, composed(words), "runs" if later else None)
 
 
 def _check_controllers(table: Mapping[str, Any], config: Mapping[str, Any], often: str | None) -> None:

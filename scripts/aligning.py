@@ -70,24 +70,23 @@ def check_keys(config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: Names the key.
     """
-    target, of_images = config["model"].get("_target_"), "images" in config["task"]
+    target, of_images, name = config["model"].get("_target_"), "images" in config["task"], config["name"]
     warming, aligning = target in (FIRST_LAYERS, FIRST_LOOKS), config["alignment"] is not None
     given = [key for key in KEYS if config[key] is not None]
     if given and not of_images and config["policy"]["encoder"].get("_target_") != VISUAL:
-        raise ValueError(
-            f"{', '.join(given)}: for images and for policies that see; task={config['task']['name']} has no "
-            f"images, and policy={config['policy']['name']} looks at no frames"
-        )
+        has, looks = f"task={config['task']['name']} has no images", f"policy={config['policy']['name']}"
+        seen = f"{has}, and {looks} looks at no frames"
+        raise ValueError(f"{', '.join(given)}: for images and for policies that see; {seen}")
     if (warming or aligning) and config["encoder"] is None:
-        own = "method=encoder" if of_images else "method=encoder_frames"
-        raise ValueError(f"encoder=null, but method={config['name']} needs one: a run of {own}")
+        own = "" if of_images else "_frames"
+        raise ValueError(f"encoder=null, but method={name} needs one: a run of method=encoder{own}")
     if not (warming or aligning) and config["encoder"] is not None:
-        raise ValueError(f"encoder={config['encoder']}, but method={config['name']} aligns with nothing")
+        raise ValueError(f"encoder={config['encoder']}, but method={name} aligns with nothing")
     if aligning and config.get("scratch") is not None:
-        raise ValueError(f"alignment is of a model's own loss; method={config['name']} has another one")
+        raise ValueError(f"alignment is of a model's own loss; method={name} has another one")
     starts = aligning if of_images else target not in (FIRST_LOOKS, MASKED_FRAMES)
     if not starts and config["warmup"] is not None:
-        raise ValueError(f"warmup={config['warmup']}, but method={config['name']} starts from fresh weights")
+        raise ValueError(f"warmup={config['warmup']}, but method={name} starts from fresh weights")
 
 
 def check_taught(config: Mapping[str, Any]) -> None:
