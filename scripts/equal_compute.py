@@ -6,6 +6,7 @@ is asked, for the mean of its tokens, once before the first step or in every one
 nowhere: other people's come for nothing.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,17 +16,41 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from stillhand.core import checkpoint
+from stillhand.report.records import read_json
 from stillhand.report.warmup import PLAIN, Plan
 from stillhand.scripts.image_table import composed
 from stillhand.scripts.preparing import training_of
+from stillhand.scripts.stage import commit
 
 WARMUP = "warmup"
 
 Command = list[str]
 Commands = Callable[[str], list[Command]]
+Costs = tuple[dict[str, float], dict[str, float]]
 
 
-def costs_of(configs: Mapping[str, dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+def costs_kept(configs: Mapping[str, dict[str, Any]], encoder: str, path: Path) -> Costs:
+    """As `costs_of`, kept in a file for a table that is started again: a look at all images takes minutes.
+
+    Counted anew for other configurations, another commit, or a source that no commit names.
+
+    Args:
+        configs: Of every run; where it would write does not matter.
+        encoder: Digest of the weights of the encoder that all ask.
+        path: The file.
+    """
+    own = {run: {key: value for key, value in one.items() if key != "out"} for run, one in configs.items()}
+    of = {"commit": commit(), "encoder": encoder, "configs": json.loads(json.dumps(own))}
+    if path.exists() and (found := read_json(path)).get("of") == of:
+        return found["steps"], found["looks"]
+    steps, looks = costs_of(configs)
+    if of["commit"] != "unknown" and not of["commit"].endswith("-dirty"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_text(path, json.dumps({"of": of, "steps": steps, "looks": looks}, allow_nan=False))
+    return steps, looks
+
+
+def costs_of(configs: Mapping[str, dict[str, Any]]) -> Costs:
     """Floating-point operations of every run, forward and backward: of a step, and of what is before it."""
     counted = {run: _counted(config) for run, config in configs.items()}
     steps = {run: step for run, (_, step) in counted.items()}

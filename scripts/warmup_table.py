@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from stillhand.core import checkpoint as stored
 from stillhand.core.losses.alignment import TokenEncoder
 from stillhand.images import checkpoint
 from stillhand.images.probe import mean_tokens, probe, raw
@@ -20,7 +21,7 @@ from stillhand.report import warmup
 from stillhand.report.generated import FOLDER, load_generated
 from stillhand.report.warmup import PLAIN, Plan
 from stillhand.scripts import entries
-from stillhand.scripts.equal_compute import costs_of
+from stillhand.scripts.equal_compute import Costs, costs_kept
 from stillhand.scripts.generate import FEWEST
 from stillhand.scripts.guidance_table import spelled
 from stillhand.scripts.image_sets import image_set
@@ -173,15 +174,15 @@ def _entries(table: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, dict[s
 # ---- what a step costs, and what the encoder knows ----
 
 
-def costs(
-    table: Mapping[str, Any], root: Path, extra: Sequence[str]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """As `costs_of`, of every run and of the warm-ups, whose encoder is trained."""
+def costs(table: Mapping[str, Any], root: Path, extra: Sequence[str]) -> Costs:
+    """As `costs_of`, of every run and of the warm-ups, whose encoder is trained; kept beside the runs."""
     with tempfile.TemporaryDirectory() as nowhere:
         base = [*_domain(table, root), *extra, f"out={nowhere}/none"]
         own = {run: [*overrides, *_unwarmed(table, run)] for run, overrides in table["train"].items()}
         commands = {**own, **{name: one["train"] for name, one in table["warmup"].items()}}
-        return costs_of({run: composed(["train", *base, *words]) for run, words in commands.items()})
+        configs = {run: composed(["train", *base, *words]) for run, words in commands.items()}
+        encoder = stored.load(root / "encoder").card["files"]["policy.safetensors"]
+        return costs_kept(configs, encoder, root / "costs.json")
 
 
 def _unwarmed(table: Mapping[str, Any], run: str) -> Command:

@@ -61,6 +61,31 @@ def test_a_small_table_from_nothing(home: Path) -> None:
     assert "Before the first one the encoder is asked for what" in text
 
 
+@pytest.mark.parametrize("source", ["0123456789ab", "0123456789ab-dirty", "unknown"])
+def test_costs_are_kept_for_the_same_source_configurations_and_encoder(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def count(configs: object) -> tuple[dict[str, float], dict[str, float]]:
+        asked.append(configs)
+        return {"plain": float(len(asked))}, {"plain": 0.5}
+
+    monkeypatch.setattr(equal_compute, "commit", lambda: source)
+    monkeypatch.setattr(equal_compute, "costs_of", count)
+    path, configs = tmp_path / "runs/costs.json", {"plain": {"seed": 1, "out": "here"}}
+    first = equal_compute.costs_kept(configs, "e1", path)
+    again = equal_compute.costs_kept({"plain": {"seed": 1, "out": "there"}}, "e1", path)
+    clean = source == "0123456789ab"
+    assert (again == first, path.exists(), len(asked)) == (clean, clean, 1 if clean else 2)
+    for others, encoder in (({"plain": {"seed": 2, "out": "here"}}, "e1"), (configs, "e2")):
+        before = len(asked)
+        equal_compute.costs_kept(others, encoder, path)
+        assert len(asked) == before + 1
+    monkeypatch.setattr(equal_compute, "commit", lambda: "ba9876543210")
+    assert equal_compute.costs_kept(configs, "e2", path)[0] == {"plain": len(asked)}
+
+
 def test_attention_counts_as_its_two_products() -> None:
     """Torch counts no operation of the kernel that `attend` takes on a CPU in float32."""
     q, k, v = (torch.randn(2, 3, 5, 7, requires_grad=True) for _ in range(3))
