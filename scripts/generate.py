@@ -32,6 +32,7 @@ class GenerateConfig:
         only: Sample these generators and leave the others' results alone.
         n: Images per generator, at least 100, and at most as many as the floor finds training images.
         sample_seed: Of noise, of the floor's images and of the scores' subsets.
+        again: Also make what lies there: of the same training, made and scored alike.
     """
 
     task: Any = MISSING
@@ -43,6 +44,7 @@ class GenerateConfig:
     only: list[str] = field(default_factory=list)
     n: int = 5000
     sample_seed: int = 0
+    again: bool = True
 
 
 ConfigStore.instance().store(name="generate_schema", node=GenerateConfig)
@@ -72,7 +74,8 @@ def main(config: DictConfig) -> None:
     writable_folder(settings["out"])
     generation.write_floor(judge, out)
     for generator in sorted(generators, key=lambda one: one.name != TEACHER):
-        generation.generate(generator, judge, out)
+        if settings["again"] or not generation.made(generator, judge, out):
+            generation.generate(generator, judge, out)
     print(f"generated {', '.join(chosen)}: {out / 'generated'}")
 
 

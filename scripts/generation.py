@@ -187,8 +187,7 @@ def generate(generator: Generator, judge: Judge, run: Path) -> None:
     Raises:
         FloatingPointError: An image that is not finite; nothing is written.
     """
-    seed = judge.seed + (TEACHER_OFFSET if generator.name == TEACHER else 0)
-    home = run / FOLDER / generator.name
+    home, seed = run / FOLDER / generator.name, _seed(generator, judge)
     late = []
     for model in generator.models:
         with _saying(generator.name):
@@ -198,25 +197,68 @@ def generate(generator: Generator, judge: Judge, run: Path) -> None:
         fid = judge.fid(pixels)
         late.append({**judge.scores(embedded), "fd_to_teacher": to_teacher, "inception_fid": fid})
     home.mkdir(parents=True, exist_ok=True)
-    files = teacher_features.write(home, embedded.features) if generator.name == TEACHER else {}
     write_grid(home / "grid.png", judge.spec, pixels, judge.labels)
+    files = teacher_features.write(home, embedded.features) if generator.name == TEACHER else {}
     scores = {key: _mean([one[key] for one in late]) for key in late[0]}
     fid = scores.pop("inception_fid")
-    record = {
-        "name": generator.name,
-        "calls": generator.calls,
-        **entries.origin(generator.card, generator.entry, generator.models[-1]),
-        "task": judge.spec.name,
-        "metric": metric_name(judge.spec),
-        "generation": _conditions(generator.models[-1], judge, seed, cpu_ms),
-        "scores": scores,
-        "late": late,
-        "inception_fid": fid,
-        "features": judge.digest[:16],
-        "files": files,
-    }
+    record = _told(generator, judge, run)
+    record["generation"]["cpu_ms_per_image"] = round(cpu_ms, 4)
+    record |= {"scores": scores, "late": late, "inception_fid": fid, "files": files}
     write_text(home / "generator.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
     print(f"{generator.name}: {record['metric']} {scores['fd']:.4g}, recall {scores['recall']:.3f}")
+
+
+def made(generator: Generator, judge: Judge, run: Path) -> bool:
+    """Whether its results lie there: of this training, made and scored like this, by any commit.
+
+    A distance to the teacher must be to the samples that lie there now; the teacher's own features too.
+    """
+    home = run / FOLDER / generator.name
+    try:
+        found = read_json(home / "generator.json")
+        if generator.name == TEACHER:
+            teacher_features.read(home)
+    except ValueError:
+        return False
+    wanted = json.loads(json.dumps({**_told(generator, judge, run), "commit": None}))
+    late = found.get("late") or []
+    fid = [one.get("inception_fid") is not None for one in late]  # Inception's weights may have come since
+    return (
+        (home / "grid.png").is_file()
+        and _part({**found, "commit": None}, wanted) == wanted
+        and fid == [judge.inception is not None] * len(generator.models)
+    )
+
+
+def _part(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of what is wanted, inside its field `generation` likewise: not its results."""
+    told = {key: record[key] for key in wanted if key in record}
+    inner = told.get("generation", {})
+    return told | {"generation": {key: inner[key] for key in wanted["generation"] if key in inner}}
+
+
+def _told(generator: Generator, judge: Judge, run: Path) -> dict[str, Any]:
+    """What a generator is, where it came from, how its images are made, and what they are compared with."""
+    model = generator.models[-1]
+    return {
+        "name": generator.name,
+        "calls": generator.calls,
+        **entries.origin(generator.card, generator.entry, model),
+        "task": judge.spec.name,
+        "metric": metric_name(judge.spec),
+        "generation": {
+            "n": judge.n,
+            "seed": _seed(generator, judge),
+            "sampling": _described(model),
+            "batch_rows": BATCH_ROWS,
+        },
+        "features": judge.digest[:16],
+        "teacher_features": _teacher_features(generator, run),
+    }
+
+
+def _seed(generator: Generator, judge: Judge) -> int:
+    return judge.seed + (TEACHER_OFFSET if generator.name == TEACHER else 0)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -233,16 +275,6 @@ def _sample(model: ImageModel, judge: Judge, seed: int) -> tuple[UInt8[Array, "n
     return pixels, 1000 * (time.process_time() - begun) / len(pixels)
 
 
-def _conditions(model: ImageModel, judge: Judge, seed: int, cpu_ms: float) -> dict[str, Any]:
-    return {
-        "n": judge.n,
-        "seed": seed,
-        "sampling": _described(model),
-        "cpu_ms_per_image": round(cpu_ms, 4),
-        "batch_rows": BATCH_ROWS,
-    }
-
-
 def _described(model: ImageModel) -> dict[str, Any] | None:
     """How it samples or fills pages; None where there is nothing to choose."""
     if isinstance(model, TokenImages):
@@ -253,7 +285,15 @@ def _described(model: ImageModel) -> dict[str, Any] | None:
 
 def _to_teacher(generator: Generator, embedded: Embedded, run: Path) -> float | None:
     """Distance to the teacher's samples of this run; None where it was not sampled, or is meant itself."""
-    home = run / FOLDER / TEACHER
-    if generator.name == TEACHER or not (home / "generator.json").is_file():
+    if _teacher_features(generator, run) is None:
         return None
-    return frechet(teacher_features.read(home), embedded.features)
+    return frechet(teacher_features.read(run / FOLDER / TEACHER), embedded.features)
+
+
+def _teacher_features(generator: Generator, run: Path) -> str | None:
+    """The digest of the teacher's samples that this one's are compared with, if they are with any."""
+    path = run / FOLDER / TEACHER / "generator.json"
+    if generator.name == TEACHER or not path.is_file():
+        return None
+    digest: str | None = read_json(path).get("files", {}).get(teacher_features.FILE)
+    return digest

@@ -156,6 +156,7 @@ def generation(table: Mapping[str, Any], plan: Plan, root: Path, more: Sequence[
         *_domain(table, root),
         "generators=tokenizers",
         "~generators.vq",
+        "again=false",
         *words,
         *table["generate"],
         *more,

@@ -180,6 +180,42 @@ def test_the_same_settings_give_the_same_numbers(run: Path, stage: Callable[...,
     assert card(run, "teacher-35") == before["teacher-35"]
 
 
+def forget(run: Path) -> None:
+    path = run / "generated/sid/generator.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "generation": {"n": N}}))
+
+
+def retrain_teacher(run: Path) -> None:
+    shutil.rmtree(run / "diffusion")
+    save_model(run, "diffusion", Digits().read()[0], bias=0.1)
+    (run / "generated/teacher-35/generator.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "anew"),
+    [
+        pytest.param(lambda run: None, set(), id="nothing"),
+        pytest.param(lambda run: (run / "generated/sid/grid.png").unlink(), {"sid"}, id="grid"),
+        pytest.param(forget, {"sid"}, id="card"),
+        pytest.param(
+            lambda run: (run / "generated/teacher-35/features.npy").unlink(), {"teacher-35"}, id="features"
+        ),
+        pytest.param(retrain_teacher, {*ONLY}, id="teacher"),
+    ],
+)
+def test_again_false_makes_only_what_is_missing(
+    change: Callable[[Path], Any], anew: set[str], run: Path, stage: Callable[..., Any]
+) -> None:
+    change(run)
+    written = {name: run / "generated" / name / "generator.json" for name in ONLY}
+    before = {name: path.stat().st_mtime_ns if path.is_file() else 0 for name, path in written.items()}
+    done = stage("generate", "task=digits", f"run={run}", f"n={N}", f"only=[{','.join(ONLY)}]", "again=false")
+    assert done.code == 0, done.err
+    made = {name for name, path in written.items() if path.stat().st_mtime_ns != before[name]}
+    assert made == anew
+    assert load_generated(run).teacher == "teacher-35"
+
+
 def test_without_the_teacher_there_is_no_distance_to_it(run: Path, stage: Callable[..., Any]) -> None:
     shutil.rmtree(run / "generated/teacher-35")
     done = stage("generate", "task=digits", f"run={run}", f"n={N}", "only=[sid]")
