@@ -65,7 +65,9 @@ def main(config: DictConfig) -> None:
     only, folder = settings["only"], Path(settings["run"])
     env = filming.with_camera(simulator(settings["task"]))
     run = load_run(folder, only[0] if only else settings["reference"])
-    chosen = evaluation.choose(settings["controllers"], only or filming.cast(run, settings["student"]))
+    names = only or filming.cast(run, settings["student"])
+    filming.check_named(names, settings["controllers"])
+    chosen = evaluation.choose(settings["controllers"], names)
     recorded = {name: filming.recorded_of(run, name) for name in chosen}
     for name, entry in chosen.items():
         controller = evaluation.load(name, entry, folder, env.spec)

@@ -1,6 +1,6 @@
 """Recorded episodes, played again in front of a camera: which, by whom, and whether they end as recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stillhand.envs.base import FilmedEnv, PositionEnv
@@ -32,6 +32,15 @@ def cast(run: Run, student: str | None) -> list[str]:
     rows = [{"name": c.name, "baseline_of": c.baseline_of, "experts": c.name in run.mixtures} for c in cards]
     other = student or pick_student(rows, run.reference)
     return [run.reference] if other is None else [run.reference, other]
+
+
+def check_named(names: Sequence[str], controllers: Mapping[str, object]) -> None:
+    """Raise ValueError if a controller to be filmed is of another group than the one given."""
+    if missing := sorted(set(names) - set(controllers)):
+        has = f"{missing} to be filmed, but the group `controllers` has {sorted(controllers)}"
+        raise ValueError(
+            f"{has}: give the rollout's group, controllers=GROUP, or names of this one, only=[NAME]"
+        )
 
 
 def recorded_of(run: Run, name: str) -> Recorded:

@@ -138,6 +138,7 @@ def test_another_checkpoint_than_was_rolled_out_is_refused(run: Path, stage: Cal
         (("only=[teacher-10,vdd]",), "vdd was not rolled out in this run; there are ['bc-mse', 'teacher-1"),
         (("episodes=0",), "episodes must be at least 1, got 0"),
         (("task=avoiding_side",), "avoiding-goals has no camera"),
+        (("~controllers.bc-mse",), "['bc-mse'] to be filmed, but the group `controllers` has ['"),
         (("run=nowhere",), "ledger.json: missing"),
     ],
 )
