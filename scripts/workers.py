@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from multiprocessing import get_context
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -143,6 +144,8 @@ def _takes_here(
 
 @lru_cache(maxsize=1)
 def _simulator(task: str) -> PositionEnv:
+    # a process that ends lets go of its cameras while they can still be closed
+    Finalize(None, _simulator.cache_clear, exitpriority=1)
     return simulator(json.loads(task))
 
 

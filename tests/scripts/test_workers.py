@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from stillhand.datasets.episodes import EpisodeStore
+from stillhand.envs.camera import NoGraphics
 from stillhand.envs.ledger import Ledger
+from stillhand.envs.record import Noise
 from stillhand.envs.results import read_results
 from stillhand.scripts import workers
 from stillhand.scripts.workers import Playing, Workers
@@ -33,6 +35,19 @@ def test_a_dead_process_is_an_error_in_words() -> None:
 def _die(_: int) -> list[int]:
     os.kill(os.getpid(), signal.SIGKILL)
     return []
+
+
+def test_a_process_that_ends_closes_its_cameras(capfd: pytest.CaptureFixture[str]) -> None:
+    push = {"_target_": "stillhand.envs.push.Push"}
+    env = {"_target_": "stillhand.envs.seeing.Seeing", "env": push, "cameras": {"scene": [8, 12]}}
+    expert = {"_target_": "stillhand.envs.push_expert.PushExpert", "_partial_": True}
+    try:
+        with Workers({"env": env, "expert": expert}, 1, room=1) as processes:
+            (take,) = processes.takes([0], seed=0, noise=Noise(np.zeros(2)), attempt=0)
+    except NoGraphics as error:
+        pytest.skip(str(error))
+    assert take.episode.arrays["frames_scene"].shape[1:] == (8, 12, 3)
+    assert capfd.readouterr().err == ""  # no traces of what could not be closed any more
 
 
 def test_stages_with_two_workers_write_what_one_writes(
